@@ -6,6 +6,7 @@ producers, the drift baseline. Unknown keys are errors, and every mistake is rep
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -79,7 +80,10 @@ class BooleanFeature(_Table):
 
 
 class CategoryFeature(_Table):
-    """A non-empty JSON string. A value that training did not see shares a learned row (``unseen``), a gap has its own (``missing``)."""
+    """A non-empty JSON string.
+
+    A value that training did not see shares a learned row (``unseen = "shared"``), a gap has its own (``missing = "own"``).
+    """
 
     type: Literal["category"]
     values: tuple[Annotated[str, StringConstraints(min_length=1)], ...] | None = Field(default=None, min_length=1)
@@ -156,11 +160,15 @@ class Contract(_Table):
     def _fields_have_one_meaning(self) -> Self:
         event = self.event
         if event.id in self.features:
-            raise ValueError(f"field {event.id!r} is the event's id and a feature; an id that is learned by heart is a leak")
+            raise ValueError(
+                f"field {event.id!r} is the event's id and a feature; an id that is learned by heart is a leak"
+            )
         if event.time == event.id:
             raise ValueError(f"field {event.id!r} is named as the event's id and as its time")
         if event.time is not None and event.time in self.features:
-            raise ValueError(f"field {event.time!r} is the event's time and a feature; give the network its parts (hour, weekday)")
+            raise ValueError(
+                f"field {event.time!r} is the event's time and a feature; give the network its parts (hour, weekday)"
+            )
         if event.rollout_key is not None and event.rollout_key == event.time:
             raise ValueError(f"field {event.time!r} is named as the event's time and as its rollout key")
         if self.label is None:
@@ -168,7 +176,9 @@ class Contract(_Table):
                 raise ValueError(f"label: missing: a {self.model.task} model learns from the column that [label] names")
             return self
         if self.label.field in self.features:
-            raise ValueError(f"field {self.label.field!r} is the label and a feature; the network would read its answer")
+            raise ValueError(
+                f"field {self.label.field!r} is the label and a feature; the network would read its answer"
+            )
         if self.label.field in (event.id, event.time, event.rollout_key):
             raise ValueError(f"field {self.label.field!r} is the label and belongs to [event] too")
         return self
@@ -179,7 +189,7 @@ class Contract(_Table):
         names = [decision.name for decision in self.decisions]
         if len(set(names)) < len(names):
             raise ValueError(f"decisions: each needs a name of its own, got {', '.join(names)}")
-        if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
             raise ValueError(f"decisions: 'from' must ascend, got {', '.join(f'{start:g}' for start in starts)}")
         if self.model.task in ("binary", "anomaly") and starts and (starts[0] != 0 or starts[-1] >= 1):
             raise ValueError(

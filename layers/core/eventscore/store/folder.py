@@ -1,0 +1,95 @@
+"""A folder as a model store. Writers on one machine exclude each other by a lock file; readers never wait."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eventscore.errors import AlreadyPublished, NotInStore, PointerMoved, StoreUnavailable
+from eventscore.store.objects import StoredObject
+
+
+class FolderStore:
+    """Objects are files below ``root``; the key is the path."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def url(self) -> str:
+        """The folder's path."""
+        return str(self._root)
+
+    def read(self, key: str) -> StoredObject:
+        """The object under ``key``. Raises ``NotInStore``."""
+        try:
+            content = (self._root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotInStore(key) from None
+        except OSError as error:
+            raise StoreUnavailable(key, f"cannot be read below {self._root}: {error.strerror}") from None
+        return StoredObject(content, _etag(content))
+
+    def write_once(self, key: str, content: bytes) -> None:
+        """Write an object that must not exist yet, atomically. Raises ``AlreadyPublished``."""
+        path = self._root / key
+        with self._aside(path, key, content) as aside:
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                raise AlreadyPublished(key) from None
+            except OSError as error:
+                raise StoreUnavailable(key, f"cannot be written below {self._root}: {error.strerror}") from None
+
+    def replace(self, key: str, content: bytes, expected: str | None) -> None:
+        """Write over the object whose etag is ``expected``. Raises ``PointerMoved``."""
+        path = self._root / key
+        with self._aside(path, key, content) as aside, self._lock(path):
+            try:
+                current = self.read(key).etag
+            except NotInStore:
+                current = None
+            if current != expected:
+                raise PointerMoved(key)
+            aside.replace(path)
+
+    def list_names(self, prefix: str) -> tuple[str, ...]:
+        """Names right below ``prefix``, sorted, without the store's own hidden files."""
+        folder = self._root / prefix
+        if not folder.is_dir():
+            return ()
+        return tuple(sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".")))
+
+    @contextmanager
+    def _aside(self, path: Path, key: str, content: bytes) -> Iterator[Path]:
+        """A file beside ``path`` with the whole content, so that the step to its name is one atomic call."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        except OSError as error:
+            raise StoreUnavailable(key, f"cannot be written below {self._root}: {error.strerror}") from None
+        aside = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.chmod(0o644)
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @contextmanager
+    def _lock(self, path: Path) -> Iterator[None]:
+        with (path.parent / f".{path.name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

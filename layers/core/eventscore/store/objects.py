@@ -1,0 +1,39 @@
+"""What the model store asks of a place that holds objects: read, write once, compare-and-swap, list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object's bytes, and the tag that names exactly these bytes in a compare-and-swap."""
+
+    content: bytes
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Keys are paths with ``/``, relative to the store. Every method may raise ``StoreUnavailable``."""
+
+    @property
+    def url(self) -> str:
+        """Where the store is, as a person writes it: ``s3://bucket/prefix`` or a folder's path."""
+        ...
+
+    def read(self, key: str) -> StoredObject:
+        """The object under ``key``. Raises ``NotInStore``."""
+        ...
+
+    def write_once(self, key: str, content: bytes) -> None:
+        """Write an object that must not exist yet, atomically. Raises ``AlreadyPublished``."""
+        ...
+
+    def replace(self, key: str, content: bytes, expected: str | None) -> None:
+        """Write over the object whose etag is ``expected`` (None: that must not exist yet). Raises ``PointerMoved``."""
+        ...
+
+    def list_names(self, prefix: str) -> tuple[str, ...]:
+        """Names of the objects and folders right below ``prefix`` (which ends in ``/``, or is empty), sorted."""
+        ...

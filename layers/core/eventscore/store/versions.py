@@ -1,0 +1,140 @@
+"""A model's versions, written once, and its channels, moved by compare-and-swap.
+
+Keys mirror ``model_store/`` exactly: ``<model>/versions/<version>/<file>`` and ``<model>/channels.json``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import msgspec
+
+from eventscore.errors import FileMissing, NoSuchChannel, NoSuchVersion, NotInStore, StoreError
+from eventscore.manifest import MANIFEST, SIGNATURE
+from eventscore.store.objects import ObjectStore
+
+CHANNELS = "channels.json"
+LIVE, PREVIOUS = "live", "previous"
+CHANNEL_NAMES = (LIVE, "canary", "shadow", PREVIOUS)
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class _ChannelsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    model: str
+    channels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Which version each channel points at, and the tag to change it by (None: no channels yet)."""
+
+    versions: Mapping[str, str]
+    etag: str | None
+
+
+class ModelVersions:
+    """One model in a store."""
+
+    def __init__(self, store: ObjectStore, model: str) -> None:
+        if not _SEGMENT.fullmatch(model):
+            raise StoreError(model, "expected a model's name of letters, digits, '.', '_' and '-'")
+        self.store = store
+        self.model = model
+
+    def key(self, version: str, file: str) -> str:
+        """The key of a version's file."""
+        return f"{self._folder(version)}{file}"
+
+    def versions(self) -> tuple[str, ...]:
+        """The complete versions, oldest first. A version without a signature is one that is still being written."""
+        names = self.store.list_names(f"{self.model}/versions/")
+        return tuple(name for name in names if SIGNATURE in self.store.list_names(self._folder(name)))
+
+    def read_file(self, version: str, file: str) -> bytes:
+        """One file of a version. Raises ``FileMissing``."""
+        key = self.key(version, file)
+        try:
+            return self.store.read(key).content
+        except NotInStore:
+            raise FileMissing(key) from None
+
+    def read_files(self, version: str, files: tuple[str, ...]) -> dict[str, bytes]:
+        """Several files of a version, fetched side by side. Raises ``FileMissing``."""
+        with ThreadPoolExecutor(max_workers=max(1, len(files))) as pool:
+            return dict(zip(files, pool.map(lambda file: self.read_file(version, file), files), strict=True))
+
+    def write(self, version: str, files: Mapping[str, bytes], manifest: bytes, signature: bytes) -> None:
+        """Write a version: its files, then the manifest, then the signature that makes it complete.
+
+        Raises:
+            AlreadyPublished: there is such a version; nothing of it is changed.
+
+        """
+        for name, content in files.items():
+            self.store.write_once(self.key(version, name), content)
+        self.store.write_once(self.key(version, MANIFEST), manifest)
+        self.store.write_once(self.key(version, SIGNATURE), signature)
+
+    def channels(self) -> Channels:
+        """The model's channels; none yet is no error.
+
+        Raises:
+            StoreError: ``channels.json`` cannot be read, or belongs to another model.
+
+        """
+        key = f"{self.model}/{CHANNELS}"
+        try:
+            stored = self.store.read(key)
+        except NotInStore:
+            return Channels({}, None)
+        try:
+            parsed = msgspec.json.decode(stored.content, type=_ChannelsFile)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreError(key, f"cannot be read: {error}") from None
+        if parsed.format != 1 or parsed.model != self.model:
+            raise StoreError(
+                key, f"expected format 1 of model {self.model!r}, got format {parsed.format} of {parsed.model!r}"
+            )
+        for version in parsed.channels.values():
+            if not _SEGMENT.fullmatch(version):
+                raise StoreError(key, f"expected names of versions, got {version!r}")
+        return Channels(parsed.channels, stored.etag)
+
+    def resolve(self, channel: str) -> str:
+        """The version that ``channel`` points at. Raises ``NoSuchChannel``."""
+        versions = self.channels().versions
+        if channel not in versions:
+            raise NoSuchChannel(self.model, channel, tuple(versions))
+        return versions[channel]
+
+    def promote(self, version: str, channel: str = LIVE, seen: Channels | None = None) -> Channels:
+        """Point ``channel`` at ``version``; what was live becomes ``previous``.
+
+        ``seen`` are the channels on which the decision rests (default: read now).
+
+        Raises:
+            NoSuchVersion: the store does not hold the version, or not all of it.
+            PointerMoved: somebody else moved a channel since ``seen``.
+
+        """
+        known = self.versions()
+        if version not in known:
+            raise NoSuchVersion(self.model, version, known)
+        seen = seen or self.channels()
+        versions = dict(seen.versions)
+        if channel == LIVE and LIVE in versions and versions[LIVE] != version:
+            versions[PREVIOUS] = versions[LIVE]
+        versions[channel] = version
+        document = _ChannelsFile(1, self.model, versions)
+        content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+        self.store.replace(f"{self.model}/{CHANNELS}", content, seen.etag)
+        return self.channels()
+
+    def _folder(self, version: str) -> str:
+        if not _SEGMENT.fullmatch(version):
+            raise StoreError(version, "expected a version's name of letters, digits, '.', '_' and '-'")
+        return f"{self.model}/versions/{version}/"

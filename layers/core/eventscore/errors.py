@@ -14,14 +14,13 @@
     │   ├── ManifestInvalid       the manifest cannot be read, or speaks of another model or version
     │   ├── GraphInvalid          the graph does not load, or does not fit the contract
     │   └── GoldenMismatch        the graph does not answer its golden events as it must
-    ├── StoreError                the model store
-    │   ├── NotInStore            no object under that key
-    │   ├── AlreadyPublished      versions are written once
-    │   ├── PointerMoved          another writer moved the channel first
-    │   ├── NoSuchVersion         a version that the store does not hold
-    │   ├── NoSuchChannel         a channel that points nowhere
-    │   └── StoreUnavailable      the store did not answer, or refused the caller
-    └── DeliveryFailed            a sink took nothing at all: transient
+    └── StoreError                the model store
+        ├── NotInStore            no object under that key
+        ├── AlreadyPublished      versions are written once
+        ├── PointerMoved          another writer moved the channel first
+        ├── NoSuchVersion         a version that the store does not hold
+        ├── NoSuchChannel         a channel that points nowhere
+        └── StoreUnavailable      the store did not answer, or refused the caller
 
 Errors carry their facts as attributes, say what was expected and what came, and know nothing of HTTP, SQS or exit codes.
 """
@@ -183,7 +182,3 @@ class NoSuchChannel(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store did not answer, or does not let the caller in."""
-
-
-class DeliveryFailed(EventscoreError):
-    """A sink could not be reached, or refused everything: what was meant for it is returned to its source."""

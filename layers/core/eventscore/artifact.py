@@ -1,0 +1,145 @@
+"""A version that has proved itself: signature, digests, contract, graph and golden events checked, in this order.
+
+Nothing of a version reaches the parser of the next step before the step at hand has passed; an `Artifact` exists only if all did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from eventscore.columns import ColumnBuilder
+from eventscore.contract import Contract, parse_contract
+from eventscore.decoding import EventDecoder
+from eventscore.errors import (
+    ContractInvalid,
+    ContractViolation,
+    DigestMismatch,
+    GoldenMismatch,
+    GraphInvalid,
+    ManifestInvalid,
+)
+from eventscore.manifest import (
+    CONTRACT,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    SERVED_FILES,
+    SIGNATURE,
+    FileEntry,
+    Manifest,
+    parse_manifest,
+)
+from eventscore.session import ScoringSession
+from eventscore.signing import Verifier
+from eventscore.stopwatch import Stopwatch
+from eventscore.store.versions import ModelVersions
+
+
+class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of ``golden.jsonl``: a raw event, and the score that the version must give it."""
+
+    event: msgspec.Raw
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified version, ready to score."""
+
+    model: str
+    version: str
+    contract: Contract
+    manifest: Manifest
+    signed_by: str
+    decoder: EventDecoder
+    columns: ColumnBuilder
+    session: ScoringSession
+
+
+def load_artifact(
+    versions: ModelVersions, version: str, verifier: Verifier, watch: Stopwatch | None = None
+) -> Artifact:
+    """Pull ``version`` from the store, verify it and load it; ``watch`` learns what each step took.
+
+    Raises:
+        ArtifactRefused: something of the version is not what it claims to be; the error names the file.
+        StoreError: the store does not answer.
+
+    """
+    watch = watch or Stopwatch()
+    with watch.part("pull"):
+        files = versions.read_files(version, (MANIFEST, SIGNATURE, *SERVED_FILES))
+    with watch.part("verify"):
+        signed_by = verifier.verify(files[MANIFEST], files[SIGNATURE], versions.key(version, SIGNATURE))
+        manifest = parse_manifest(
+            files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
+        )
+        for name in SERVED_FILES:
+            check_digest(versions.key(version, name), files[name], manifest.files[name])
+    with watch.part("session"):
+        contract = _contract(files[CONTRACT], versions.key(version, CONTRACT), versions.model)
+        session = ScoringSession(files[GRAPH], contract, versions.key(version, GRAPH))
+        artifact = Artifact(
+            model=versions.model,
+            version=version,
+            contract=contract,
+            manifest=manifest,
+            signed_by=signed_by,
+            decoder=EventDecoder(contract),
+            columns=ColumnBuilder(contract),
+            session=session,
+        )
+    with watch.part("golden"):
+        check_golden_events(artifact, files[GOLDEN], versions.key(version, GOLDEN))
+    return artifact
+
+
+def check_digest(key: str, content: bytes, entry: FileEntry) -> None:
+    """Compare a file with its entry in the manifest. Raises ``DigestMismatch``."""
+    got = FileEntry.of(content)
+    if got != entry:
+        raise DigestMismatch(
+            key,
+            f"SHA-256 {entry.sha256[:16]}... ({entry.size_bytes} bytes)",
+            f"{got.sha256[:16]}... ({got.size_bytes} bytes)",
+        )
+
+
+def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
+    """Score the golden events and compare, within the manifest's tolerance.
+
+    Raises:
+        GoldenMismatch: a score differs.
+        GraphInvalid: a golden event cannot be read, or the graph fails on it.
+
+    """
+    try:
+        lines = [msgspec.json.decode(line, type=GoldenEvent) for line in golden.splitlines()]
+        events = [artifact.decoder.decode(bytes(line.event)) for line in lines]
+    except (msgspec.MsgspecError, UnicodeDecodeError, ContractViolation) as error:
+        raise GraphInvalid(key, f"refused: a golden event does not fit the contract: {error}") from None
+    if len(lines) != artifact.manifest.golden.events:
+        raise GraphInvalid(
+            key, f"refused: the manifest names {artifact.manifest.golden.events} golden events, here are {len(lines)}"
+        )
+    try:
+        scores = artifact.session.score(artifact.columns.build(events))
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        raise GraphInvalid(key, f"refused: the graph fails on its golden events: {error}") from None
+    tolerance = artifact.manifest.golden.tolerance
+    for number, (line, score) in enumerate(zip(lines, scores.tolist(), strict=True), start=1):
+        # Written so that NaN fails, too.
+        if not abs(score - line.score) <= tolerance:
+            raise GoldenMismatch(key, number, line.score, score, tolerance)
+
+
+def _contract(raw: bytes, key: str, model: str) -> Contract:
+    try:
+        contract = parse_contract(raw, key)
+    except ContractInvalid as error:
+        raise ManifestInvalid(key, f"refused: {'; '.join(error.problems)}") from None
+    if contract.model.name != model:
+        raise ManifestInvalid(key, f"refused: it is the contract of {contract.model.name!r}, expected {model!r}")
+    return contract

@@ -1,0 +1,59 @@
+"""One model in memory: the graph in ONNX Runtime, run once per batch."""
+
+from __future__ import annotations
+
+import os
+
+# ONNX Runtime's wheels from 1.29 on carry telemetry (a thread, files under ~/.cache); only this, before the import, ends it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from eventscore.columns import Columns
+from eventscore.contract import Contract
+from eventscore.errors import GraphInvalid
+
+_ONNX_TYPES = {"numbers": "tensor(double)", "categories": "tensor(string)"}
+
+
+class ScoringSession:
+    """Scores columns with one graph, on one thread: Lambda gives a fraction of a core, and batches are small."""
+
+    def __init__(self, graph: bytes, contract: Contract, key: str) -> None:
+        """Load ``graph``; ``key`` names it in errors.
+
+        Raises:
+            GraphInvalid: ONNX Runtime does not load it, or its inputs and outputs are not those of the contract.
+
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors share no other base class
+            raise GraphInvalid(key, f"refused: ONNX Runtime does not load it: {_first_line(error)}") from None
+        expected = {
+            name: (_ONNX_TYPES[name], len(columns))
+            for name, columns in (("numbers", contract.numbers), ("categories", contract.categories))
+            if columns
+        }
+        got = {node.name: (node.type, node.shape[-1] if node.shape else None) for node in self._session.get_inputs()}
+        outputs = [(node.name, node.type) for node in self._session.get_outputs()]
+        if got != expected or outputs != [("score", "tensor(float)")]:
+            raise GraphInvalid(
+                key,
+                f"refused: by the contract it must take {expected} and answer score tensor(float); it takes {got} and answers {outputs}",
+            )
+
+    def score(self, columns: Columns) -> npt.NDArray[np.float32]:
+        """One calibrated score per row, float32 [n]."""
+        scores: npt.NDArray[np.float32] = self._session.run(["score"], columns)[0]
+        return scores
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

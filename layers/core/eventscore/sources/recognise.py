@@ -1,0 +1,55 @@
+"""Tells the invocations apart: a batch of a source, a list of events, a warm-up, or something that nobody sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventscore.errors import InvocationNotRecognised
+from eventscore.sources.kafka import KafkaSource
+from eventscore.sources.kinesis import KinesisSource
+from eventscore.sources.source import Source
+from eventscore.sources.sqs import SqsSource
+
+WARM_UP = "warm-up"
+_SQS, _KINESIS, _KAFKA = SqsSource(), KinesisSource(), KafkaSource()
+
+
+def is_direct(invocation: object) -> bool:
+    """Whether the function is called with a list of events, for their scores."""
+    return isinstance(invocation, list)
+
+
+def is_warm_up(invocation: object) -> bool:
+    """Whether the scheduler calls to keep the environment warm: ``{"eventscore": "warm-up"}``."""
+    return isinstance(invocation, Mapping) and invocation.get("eventscore") == WARM_UP
+
+
+def recognise(invocation: object) -> Source:
+    """The source that sent a batch.
+
+    Raises:
+        InvocationNotRecognised: no source sends such a thing.
+
+    """
+    if isinstance(invocation, Mapping):
+        if invocation.get("eventSource") in ("aws:kafka", "aws:SelfManagedKafka") and isinstance(
+            invocation.get("records"), Mapping
+        ):
+            return _KAFKA
+        records = invocation.get("Records")
+        if isinstance(records, list) and not records:
+            return _SQS  # no source sends an empty batch; the answer to one is the same for all
+        if isinstance(records, list) and isinstance(records[0], Mapping):
+            kind = records[0].get("eventSource")
+            if kind == "aws:sqs":
+                return _SQS
+            if kind == "aws:kinesis":
+                return _KINESIS
+            raise InvocationNotRecognised(f"records of eventSource {kind!r}")
+        raise InvocationNotRecognised(f"an object with the keys {', '.join(sorted(map(str, invocation))) or '(none)'}")
+    raise InvocationNotRecognised(_described(invocation))
+
+
+def _described(invocation: Any) -> str:
+    return "nothing" if invocation is None else f"a value of type {type(invocation).__name__}"

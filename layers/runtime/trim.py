@@ -38,6 +38,7 @@ RULES = {
     "**/*.[ch]": "C sources",
     "**/__pycache__": "bytecode of whatever Python ran here",
     "bin": "commands",
+    ".lock": "taken by the installer",
     "*.dist-info/INSTALLER": "who installed it",
     "*.dist-info/REQUESTED": "who asked for it",
     "*.dist-info/RECORD": "a list of files that is no longer true",

@@ -198,6 +198,12 @@ class Contract(_Table):
         return self
 
     @property
+    def own_rollout_key(self) -> str | None:
+        """The rollout key where it is a field of its own, neither the id nor a feature; else None."""
+        key = self.event.rollout_key
+        return None if key == self.event.id or key in self.features else key
+
+    @property
     def numbers(self) -> tuple[str, ...]:
         """Names of the number and boolean features: the columns of the graph's input ``numbers``, in this order."""
         return tuple(name for name, feature in self.features.items() if feature.type != "category")

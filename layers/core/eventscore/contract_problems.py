@@ -75,7 +75,8 @@ def _expectation(kind: str, context: Mapping[str, Any], message: str) -> str:
         case "string_pattern_mismatch":
             return f"expected a name that matches {context['pattern']}"
         case _:
-            return message[0].lower() + message[1:].replace("Input should be", "expected")
+            said = message.replace("Input should be", "expected")
+            return said[0].lower() + said[1:]
 
 
 def _shown(value: object) -> str:

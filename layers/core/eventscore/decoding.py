@@ -77,8 +77,8 @@ def _event_type(contract: Contract) -> type[Event]:
     fields: list[Any] = [("event_id", _Id, msgspec.field(name=event.id))]
     if event.time is not None:
         fields.append(("event_time", Annotated[datetime, Meta(tz=True)], msgspec.field(name=event.time)))
-    if event.rollout_key not in (None, event.id, *contract.features):
-        fields.append(("rollout_key", _Id, msgspec.field(name=event.rollout_key)))
+    if contract.own_rollout_key is not None:
+        fields.append(("rollout_key", _Id, msgspec.field(name=contract.own_rollout_key)))
     for letter, names in (("n", contract.numbers), ("c", contract.categories)):
         for position, name in enumerate(names):
             feature = contract.features[name]

@@ -26,7 +26,7 @@ class DuplicateKeys:
             if contract.features[name].missing != "refuse"
         )
         self._strings = ("event_id", *(attribute for attribute, _ in categories))
-        own_key = contract.event.rollout_key not in (None, contract.event.id, *contract.features)
+        own_key = contract.own_rollout_key is not None
         if own_key:
             self._strings = (*self._strings, "rollout_key")
         self._keys = 1 + len(contract.features) + own_key + (contract.event.time is not None)

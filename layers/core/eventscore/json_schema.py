@@ -28,9 +28,9 @@ def producer_schema(contract: Contract) -> dict[str, Any]:
             "description": "when the event happened, RFC 3339 with an offset",
         }
         required.append(event.time)
-    if event.rollout_key not in (None, event.id, *contract.features):
-        properties[event.rollout_key] = {**_ID, "description": "decides which version scores the event in a rollout"}
-        required.append(event.rollout_key)
+    if contract.own_rollout_key is not None:
+        properties[contract.own_rollout_key] = {**_ID, "description": "decides which version scores the event in a rollout"}
+        required.append(contract.own_rollout_key)
     for name, feature in contract.features.items():
         properties[name] = _feature_schema(feature)
         if feature.missing == "refuse":
@@ -52,8 +52,8 @@ def example_event(contract: Contract) -> dict[str, Any]:
     example: dict[str, Any] = {event.id: "example-1"}
     if event.time is not None:
         example[event.time] = "2026-11-21T10:15:00Z"
-    if event.rollout_key not in (None, event.id, *contract.features):
-        example[event.rollout_key] = "customer-1"
+    if contract.own_rollout_key is not None:
+        example[contract.own_rollout_key] = "customer-1"
     for name, feature in contract.features.items():
         match feature:
             case NumberFeature():

@@ -71,9 +71,9 @@ def trim(layer: Path) -> dict[str, int]:
 
 def loaded_bytes(elf: bytes) -> int:
     """The length of the part of a 64-bit little-endian ELF file that the program headers map into memory."""
-    (table,) = struct.unpack_from("<Q", elf, 0x20)
+    table: int = struct.unpack_from("<Q", elf, 0x20)[0]
     entry_bytes, entries = struct.unpack_from("<HH", elf, 0x36)
-    end = table + entry_bytes * entries
+    end: int = table + entry_bytes * entries
     for index in range(entries):
         kind, _flags, offset, _va, _pa, length = struct.unpack_from("<IIQQQQ", elf, table + index * entry_bytes)
         if kind == 1:  # PT_LOAD

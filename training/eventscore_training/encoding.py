@@ -1,0 +1,108 @@
+"""How raw fields become the network's inputs: learned from the training part only, frozen, and written into the graph later.
+
+Numbers: a gap is filled with the median and may be flagged; then ``(x - mean) / scale`` and a smooth clip. Categories: a row
+number of an embedding table. Row 0 is the gap, row 1 is shared by unseen and rare values, the rest belong to values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from eventscore.contract import CategoryFeature, Contract
+from eventscore_training.config import NetworkConfig
+from eventscore_training.table import Table, numbers_of
+
+MISSING_ROW = 0
+SHARED_ROW = 1
+FIRST_VALUE_ROW = 2
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A category's values in the order of their rows (the first has row 2), and the width of their embedding."""
+
+    name: str
+    values: tuple[str, ...]
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding table."""
+        return len(self.values) + FIRST_VALUE_ROW
+
+    def rows_of(self, column: pl.Series) -> NDArray[np.int64]:
+        """The row of each value of ``column``; null is the gap."""
+        known = {value: row for row, value in enumerate(self.values, FIRST_VALUE_ROW)}
+        encoded = column.replace_strict(
+            list(known), list(known.values()), default=SHARED_ROW, return_dtype=pl.Int64
+        )  # null is looked up like a value, and is none
+        return np.where(column.is_null().to_numpy(), MISSING_ROW, encoded.fill_null(SHARED_ROW).to_numpy())
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The frozen encoding of one contract.
+
+    ``medians``, ``means``, ``scales``: float64 ``[len(numbers)]``. ``flagged``: the columns of ``numbers`` whose gaps the
+    network is told of. ``vocabularies``: one for each category, in the contract's order.
+    """
+
+    medians: NDArray[np.float64]
+    means: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    clip_at: float
+    flagged: tuple[int, ...]
+    vocabularies: tuple[Vocabulary, ...]
+
+    @property
+    def width(self) -> int:
+        """Width of the network's input: numbers, flags, embeddings."""
+        return len(self.means) + len(self.flagged) + sum(vocabulary.width for vocabulary in self.vocabularies)
+
+    def encode(self, columns: pl.DataFrame, contract: Contract) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Encode the features of a table: ``[rows, numbers + flags]`` and row numbers ``[rows, categories]``."""
+        raw = numbers_of(columns, contract)
+        gaps = np.isnan(raw)
+        # Double until here, as in the graph: a large number minus a large mean must not lose its digits.
+        standard = ((np.where(gaps, self.medians, raw) - self.means) / self.scales).astype(np.float32)
+        bend = standard * np.float32(1 / self.clip_at)
+        clipped = standard / np.sqrt(np.float32(1) + bend * bend)
+        rows = [vocabulary.rows_of(columns[vocabulary.name]) for vocabulary in self.vocabularies]
+        numbers = np.concatenate([clipped, gaps[:, list(self.flagged)].astype(np.float32)], axis=1)
+        return numbers, np.stack(rows, axis=1) if rows else np.zeros((columns.height, 0), np.int64)
+
+
+def learn_encoding(train: Table, contract: Contract, config: NetworkConfig) -> Encoding:
+    """Learn medians, means, scales and vocabularies from the training part."""
+    raw = numbers_of(train.columns, contract)
+    count = raw.shape[1]
+    medians, means, scales = np.zeros(count), np.zeros(count), np.ones(count)
+    for index in range(count):
+        known = raw[~np.isnan(raw[:, index]), index]
+        if len(known):
+            medians[index] = np.median(known)
+        filled = np.where(np.isnan(raw[:, index]), medians[index], raw[:, index])
+        means[index] = filled.mean()
+        spread = float(filled.std())
+        # A constant column says nothing; it must not divide by zero, and not explode when it starts to vary.
+        scales[index] = spread if spread > 1e-12 * max(1.0, abs(means[index])) else max(1.0, abs(means[index]))
+    flagged = tuple(index for index, name in enumerate(contract.numbers) if contract.features[name].missing == "median")
+    vocabularies = tuple(
+        _vocabulary(name, train.columns[name], contract.features[name], config) for name in contract.categories
+    )
+    return Encoding(medians, means, scales, config.clip_at, flagged, vocabularies)
+
+
+def _vocabulary(name: str, column: pl.Series, feature: object, config: NetworkConfig) -> Vocabulary:
+    counts = column.drop_nulls().value_counts(name="n").filter(pl.col("n") >= config.min_count)
+    values = counts.sort(["n", name], descending=[True, False])[name].to_list()
+    if isinstance(feature, CategoryFeature) and feature.values is not None:
+        values = [value for value in values if value in set(feature.values)]
+    # Two values need one dimension, a thousand need more: 1.6 n^0.56 (the rule of fastai's tabular learner), bounded.
+    width = min(config.embedding_width, math.ceil(1.6 * (len(values) + FIRST_VALUE_ROW) ** 0.56))
+    return Vocabulary(name, tuple(values), width)

@@ -1,0 +1,107 @@
+"""What can go wrong in a training job, as one tree below eventscore's own.
+
+.. code-block:: text
+
+    EventscoreError
+    └── TrainingError
+        ├── ConfigInvalid       the job's configuration contradicts itself, or names a key that does not exist
+        ├── TaskNotSupported    the contract's task is not trained yet
+        ├── TableInvalid        a training table breaks the contract
+        ├── TrainingDiverged    the loss is no number any more
+        ├── GateFailed          the version is not good enough to be published
+        └── RunIncomplete       the run's folder is not a finished run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventscore.errors import EventscoreError
+
+
+class TrainingError(EventscoreError):
+    """Root of the job's errors."""
+
+
+class ConfigInvalid(TrainingError):
+    """The configuration of a training job cannot be used. ``problems`` holds a sentence for each mistake."""
+
+    def __init__(self, origin: str, problems: Sequence[str]) -> None:
+        self.origin = origin
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{origin}: the training configuration is not valid:{lines}")
+
+
+class TaskNotSupported(TrainingError):
+    """The contract asks for a task that this job does not train."""
+
+    def __init__(self, model: str, task: str, supported: Sequence[str]) -> None:
+        self.model = model
+        self.task = task
+        super().__init__(
+            f"model {model!r}: task {task!r} is not trained yet; expected one of: {', '.join(supported)} "
+            "(the contract's [model] section, key task)"
+        )
+
+
+class TableInvalid(TrainingError):
+    """A training table breaks its contract. ``problems`` holds a sentence for each column that does."""
+
+    def __init__(self, origin: str, problems: Sequence[str]) -> None:
+        self.origin = origin
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{origin}: the table does not keep the contract:{lines}")
+
+
+class TrainingDiverged(TrainingError):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
+        self.epoch = epoch
+        self.step = step
+        super().__init__(
+            f"the loss is no finite number in epoch {epoch}, step {step}: lower the learning rate "
+            f"(fit.learning_rate is {learning_rate:g}) and look at the bounds of the number features"
+        )
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate: its key in the contract, the limit there, what was measured, and whether that passes."""
+
+    name: str
+    limit: float
+    measured: float
+    passed: bool
+
+    @property
+    def missed_by(self) -> float:
+        """How far the measured value lies on the wrong side of the limit; 0 if it passes."""
+        return 0.0 if self.passed else abs(self.measured - self.limit)
+
+    def __str__(self) -> str:
+        sense = "at least" if self.name.startswith("min_") else "at most"
+        verdict = "passed" if self.passed else f"missed by {self.missed_by:.4g}"
+        return f"{self.name}: expected {sense} {self.limit:g}, got {self.measured:.6g} ({verdict})"
+
+
+class GateFailed(TrainingError):
+    """The version misses gates of its contract. ``failed`` names each, with its limit and what was measured."""
+
+    def __init__(self, failed: Sequence[GateResult]) -> None:
+        self.failed = tuple(failed)
+        lines = "".join(f"\n  - {gate}" for gate in failed)
+        super().__init__(f"the version misses {len(failed)} of its gates and is not published:{lines}")
+
+
+class RunIncomplete(TrainingError):
+    """A folder that holds no finished run."""
+
+    def __init__(self, folder: Path, missing: str) -> None:
+        self.folder = folder
+        self.missing = missing
+        super().__init__(f"{folder}: expected a finished training run, and {missing} is missing; train again")

@@ -1,0 +1,152 @@
+"""Fit the network: AdamW over tensors that lie whole on the device, early stopping on the validation part."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from eventscore_training.config import FitConfig
+from eventscore_training.errors import TrainingDiverged
+from eventscore_training.evaluate import log_loss, roc_auc
+from eventscore_training.network import Network, drop_values
+from eventscore_training.progress import OnProgress, Progress, silent
+
+EVALUATION_BATCH = 16_384
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """An encoded table: numbers ``[n, numbers]`` float32, rows ``[n, categories]`` int64, label ``[n]`` 0 or 1."""
+
+    numbers: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    label: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The validation part after ``epoch`` epochs (a fraction)."""
+
+    epoch: float
+    train_loss: float
+    log_loss: float
+    roc_auc: float
+
+
+@dataclass(frozen=True)
+class FitHistory:
+    """Every evaluation, and the place of the best, whose weights the network has in the end."""
+
+    evaluations: tuple[Evaluation, ...]
+    best: int
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``auto`` is CUDA where there is one."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def fit(
+    network: Network,
+    train: EncodedPart,
+    validation: EncodedPart,
+    config: FitConfig,
+    *,
+    seed: int,
+    on_progress: OnProgress = silent,
+) -> FitHistory:
+    """Train ``network`` in place, on the device where it lies; the best weights on the validation part stay.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite.
+
+    """
+    device = next(network.parameters()).device
+    numbers, rows = torch.from_numpy(train.numbers).to(device), torch.from_numpy(train.rows).to(device)
+    label = torch.from_numpy(train.label.astype(np.float32)).to(device)
+    generator = torch.Generator(device=device)
+    generator.manual_seed(seed)
+    steps = max(1, len(label) // config.batch_size)
+    optimizer = _optimizer(network, config)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=steps * config.epochs + 1, pct_start=0.1
+    )
+    evaluate_at = {round(steps * (k + 1) / config.evaluations_per_epoch) for k in range(config.evaluations_per_epoch)}
+    evaluations: list[Evaluation] = []
+    best, best_state = 0, copy.deepcopy(network.state_dict())
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(label), generator=generator, device=device)
+        summed, since = torch.zeros((), device=device), 0
+        for step in range(steps):
+            # The remainder of an epoch below one batch joins its last batch.
+            batch = order[step * config.batch_size : (step + 1) * config.batch_size if step + 1 < steps else None]
+            network.train()
+            optimizer.zero_grad(set_to_none=True)
+            logits = network(numbers[batch], drop_values(rows[batch], config.value_dropout, generator))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, label[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            summed, since = summed + loss.detach(), since + 1
+            if step + 1 not in evaluate_at:
+                continue
+            train_loss = float(summed) / since
+            if not np.isfinite(train_loss):
+                raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate)
+            summed, since = torch.zeros((), device=device), 0
+            scores = 1 / (1 + np.exp(-predict_logits(network, validation).astype(np.float64)))
+            now = Evaluation(
+                epoch + (step + 1) / steps,
+                train_loss,
+                log_loss(validation.label, scores),
+                roc_auc(validation.label, scores),
+            )
+            evaluations.append(now)
+            if len(evaluations) == 1 or _better(now, evaluations[best], config):
+                best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
+            on_progress(Progress("fit", epoch * steps + step + 1, config.epochs * steps, f"AUC {now.roc_auc:.4f}"))
+            if len(evaluations) - 1 - best >= config.patience:
+                network.load_state_dict(best_state)
+                return FitHistory(tuple(evaluations), best)
+    network.load_state_dict(best_state)
+    return FitHistory(tuple(evaluations), best)
+
+
+def predict_logits(network: Network, part: EncodedPart) -> NDArray[np.float32]:
+    """Logits of a part, ``[n]`` float32, without dropout."""
+    device = next(network.parameters()).device
+    network.eval()
+    answers: list[Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(part.label), EVALUATION_BATCH):
+            numbers = torch.from_numpy(part.numbers[start : start + EVALUATION_BATCH]).to(device)
+            rows = torch.from_numpy(part.rows[start : start + EVALUATION_BATCH]).to(device)
+            answers.append(network(numbers, rows).cpu())
+    return torch.cat(answers).numpy()
+
+
+def _optimizer(network: Network, config: FitConfig) -> torch.optim.Optimizer:
+    """Ids overfit first, so embeddings decay more; biases do not decay."""
+    embeddings = list(network.embeddings.parameters())
+    linear = [parameter for layer in (*network.hidden, network.head) for parameter in layer.parameters()]
+    return torch.optim.AdamW(
+        [
+            {"params": embeddings, "weight_decay": config.embedding_weight_decay},
+            {"params": [each for each in linear if each.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [each for each in linear if each.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
+
+
+def _better(now: Evaluation, best: Evaluation, config: FitConfig) -> bool:
+    if config.select_by == "roc_auc":
+        return now.roc_auc > best.roc_auc
+    return now.log_loss < best.log_loss

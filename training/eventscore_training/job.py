@@ -1,0 +1,179 @@
+"""The training job, from top to bottom: read, encode, fit, export, quantize, calibrate, evaluate, describe, write."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx
+import torch
+
+from eventscore.contract import parse_contract
+from eventscore.errors import ContractInvalid
+from eventscore.manifest import (
+    BASELINE,
+    CONTRACT,
+    GOLDEN,
+    GRAPH,
+    REPORT,
+    GoldenTolerance,
+    Provenance,
+    TableEntry,
+    new_version,
+)
+from eventscore_training.baseline import build_baseline
+from eventscore_training.calibrate import Calibration, fit_calibration
+from eventscore_training.config import TrainingConfig
+from eventscore_training.encoding import learn_encoding
+from eventscore_training.errors import TaskNotSupported
+from eventscore_training.evaluate import evaluate
+from eventscore_training.export import OPSET, build_graph, calibrated, with_logit
+from eventscore_training.fit import EncodedPart, choose_device, fit
+from eventscore_training.gates import gate_results
+from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
+from eventscore_training.inference import run_graph
+from eventscore_training.network import Network
+from eventscore_training.progress import OnProgress, Progress
+from eventscore_training.provenance import code_commit, library_versions
+from eventscore_training.quantize import quantize
+from eventscore_training.report import render_report
+from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
+from eventscore_training.split import read_parts
+from eventscore_training.table import Table
+
+SUPPORTED_TASKS = ("binary",)
+PHASES = ("read", "encode", "fit", "export", "quantize", "calibrate", "evaluate", "describe", "write")
+
+
+def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
+    """Train a version and leave it, unsigned, in ``<config.runs>/<version>/``. See :func:`eventscore_training.train`."""
+    started = time.monotonic()
+
+    def begin(phase: str, detail: str = "") -> None:
+        on_progress(Progress(phase, 0, 1, detail))
+
+    # --- read: the contract and the tables, which must keep it
+    begin("read")
+    contract_bytes = _read_contract(config.contract)
+    contract = parse_contract(contract_bytes, str(config.contract))
+    if contract.model.task not in SUPPORTED_TASKS:
+        raise TaskNotSupported(contract.model.name, contract.model.task, SUPPORTED_TASKS)
+    parts = read_parts(config, contract)
+    train, validation, test = parts.train, parts.validation, parts.test
+
+    # --- encode: what the training part alone teaches about numbers and vocabularies
+    begin("encode", f"{train.rows:,} rows")
+    encoding = learn_encoding(train, contract, config.network)
+    encoded = {table.part: EncodedPart(*encoding.encode(table.columns, contract), table.label) for table in parts.all}
+
+    # --- fit: the network, stopped where the validation part is best
+    begin("fit")
+    device = choose_device(config.device)
+    torch.manual_seed(config.seed)
+    inputs = encoded["train"].numbers.shape[1]
+    network = Network(inputs, encoding.vocabularies, config.network.widths, dropout=config.network.dropout).to(device)
+    history = fit(
+        network, encoded["train"], encoded["validation"], config.fit, seed=config.seed, on_progress=on_progress
+    )
+
+    # --- export: one graph from raw fields to a score
+    begin("export")
+    fp32 = build_graph(contract, encoding, network.weights())
+
+    # --- quantize: int8, its scales frozen on training rows
+    begin("quantize")
+    int8 = quantize(fp32, contract, train.columns, config.seed)
+
+    # --- calibrate: each graph on its own logits of the validation part, folded in
+    begin("calibrate")
+    graphs: dict[str, bytes] = {}
+    calibrations: dict[str, Calibration] = {}
+    for precision, model in (("fp32", fp32), ("int8", int8)):
+        logits = run_graph(with_logit(model), validation.columns, contract)
+        calibrations[precision] = fit_calibration(logits, validation.label, config.calibration)
+        graphs[precision] = _folded(model, calibrations[precision])
+
+    # --- evaluate: the very bytes that will be shipped, on the test part
+    begin("evaluate")
+    scores = {precision: run_graph(graph, test.columns, contract) for precision, graph in graphs.items()}
+    validation_scores = {
+        precision: run_graph(graph, validation.columns, contract) for precision, graph in graphs.items()
+    }
+    metrics = {precision: evaluate(test.label, values).as_dict() for precision, values in scores.items()}
+    validation_metrics = {
+        precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
+    }
+
+    # --- describe: golden events, baseline, report
+    begin("describe")
+    created_at = datetime.now(UTC).replace(microsecond=0)
+    graph = graphs["int8"]
+    events = choose_golden_events(test, scores["int8"], contract)
+    files = {
+        GRAPH: graph,
+        CONTRACT: contract_bytes,
+        GOLDEN: golden_lines(graph, events, contract),
+        BASELINE: json.dumps(build_baseline(train.columns, contract, scores["int8"])).encode(),
+    }
+    report = RunReport(
+        model=contract.model.name,
+        version=new_version(graph, created_at),
+        task=contract.model.task,
+        created_at=created_at,
+        opset=OPSET,
+        duration_s=round(time.monotonic() - started, 1),
+        split=parts.method,
+        periods=parts.periods,
+        golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract), events=len(events)),
+        metrics=metrics,
+        validation_metrics=validation_metrics,
+        calibration=asdict(calibrations["int8"]),
+        gates=(),
+        fit=tuple(asdict(evaluation) for evaluation in history.evaluations),
+        best=history.best,
+        provenance=Provenance(
+            tables=tuple(_entry(table) for table in parts.all),
+            commit=code_commit(Path(__file__).parent),
+            libraries=library_versions(),
+            seed=config.seed,
+            device=str(device),
+            configuration=_configuration(config),
+        ),
+    )
+    # The size gate counts the report, whose size hardly depends on that gate's figure: rendered once without, once with.
+    for _ in range(2):
+        files[REPORT] = render_report(report, contract, config.limits, test.label, scores).encode()
+        size_bytes = sum(len(content) for content in files.values())
+        gates = gate_results(contract.gates, metrics["fp32"], metrics["int8"], size_bytes)
+        report = report.model_copy(update={"gates": tuple(GateRecord(**asdict(gate)) for gate in gates)})
+
+    # --- write: the version's folder, unsigned, DONE last
+    begin("write")
+    trained = write_run(config.runs, report, files)
+    on_progress(Progress("write", 1, 1, str(trained.folder)))
+    return trained
+
+
+def _read_contract(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ContractInvalid(str(path), (f"expected a contract file: {error.strerror}",)) from None
+
+
+def _folded(graph: onnx.ModelProto, calibration: Calibration) -> bytes:
+    folded: bytes = calibrated(graph, calibration.scale, calibration.shift).SerializeToString()
+    return folded
+
+
+def _entry(table: Table) -> TableEntry:
+    return TableEntry(part=table.part, sha256=table.sha256, rows=table.rows, positive_share=table.positive_share)
+
+
+def _configuration(config: TrainingConfig) -> dict[str, object]:
+    """The configuration without what only says where things lay on this machine."""
+    paths = {"contract", "train", "validation", "test", "table", "runs", "limits"}
+    return config.model_dump(mode="json", exclude=paths, exclude_none=True)

@@ -1,0 +1,88 @@
+"""int8 by static quantization: uint8 activations and int8 weights, the scales frozen on training rows.
+
+Never dynamic: a dynamic scale is taken over the whole batch, and an event's score would depend on its neighbours. Weights use
+seven of their eight bits (``reduce_range``), because uint8 x int8 products saturate in 16 bits on x86 without VNNI, and a
+version must be right on a CPU that it was not made on.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import polars as pl
+
+import eventscore.session  # noqa: F401 - switches ONNX Runtime's telemetry off before it is imported
+from eventscore.contract import Contract
+from eventscore_training.export import HEAD
+from eventscore_training.table import graph_inputs
+
+CALIBRATION_ROWS = 8_192
+_BATCH = 1_024
+
+
+def quantize(model: onnx.ModelProto, contract: Contract, columns: pl.DataFrame, seed: int) -> onnx.ModelProto:
+    """A copy of ``model`` whose hidden layers compute in int8; activation ranges come from a sample of ``columns``.
+
+    The head, one column wide, stays in float32: it costs nothing and its rounding would be the score's.
+    """
+    # Heavy, and needed in this phase only.
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    sample = columns.sample(min(columns.height, CALIBRATION_ROWS), seed=seed)
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        source, target = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
+        onnx.save(onnx.shape_inference.infer_shapes(model), source)
+        quantize_static(
+            source,
+            target,
+            _Reader(sample, contract),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Gemm", "MatMul"],
+            nodes_to_exclude=[HEAD],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return onnx.load(target)
+
+
+class _Reader:
+    """Hands the sample to ONNX Runtime's calibrator, batch by batch."""
+
+    def __init__(self, sample: pl.DataFrame, contract: Contract) -> None:
+        self._batches = _batches(sample, contract)
+
+    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+        return next(self._batches, None)
+
+    def __iter__(self) -> _Reader:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray[Any, Any]]:
+        return next(self._batches)
+
+
+def _batches(sample: pl.DataFrame, contract: Contract) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    for start in range(0, sample.height, _BATCH):
+        yield graph_inputs(sample.slice(start, _BATCH), contract)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer advises on the root logger to optimise first; the graph is built as it should be."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,114 @@
+"""The split: three files as they are, or one table cut by the event's time, so that no row of a part precedes the part before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from eventscore.contract import Contract
+from eventscore_training.config import TrainingConfig
+from eventscore_training.errors import TableInvalid
+from eventscore_training.table import Part, Table, check_table, read_frame
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The checked tables. ``method`` says in words how they were split, ``periods`` each part's first and last event."""
+
+    train: Table
+    validation: Table
+    test: Table
+    method: str
+    periods: dict[str, tuple[str, str]]
+
+    @property
+    def all(self) -> tuple[Table, Table, Table]:
+        """Train, validation, test."""
+        return self.train, self.validation, self.test
+
+
+def read_parts(config: TrainingConfig, contract: Contract) -> Parts:
+    """Read and check the tables of ``config``.
+
+    Raises:
+        TableInvalid: a file cannot be read, a column breaks the contract, a part is empty or holds one class.
+
+    """
+    frames: dict[Part, tuple[pl.DataFrame, str, str]] = {}
+    if config.table is None:
+        paths = {"train": config.train, "validation": config.validation, "test": config.test}
+        for part in _PARTS:
+            path = paths[part]
+            if path is None:
+                raise TableInvalid(
+                    part, ["no file is named"]
+                )  # the configuration sees to it; told here to the type checker
+            frames[part] = (*read_frame(path), str(path))
+        method = "separate files"
+    else:
+        frame, sha256 = read_frame(config.table)
+        cut, method = _cut(frame, config, contract, str(config.table))
+        frames = {part: (cut[part], sha256, f"{config.table} ({part} part)") for part in _PARTS}
+    tables = {part: check_table(frames[part][0], contract, part, frames[part][2], frames[part][1]) for part in _PARTS}
+    periods, overlap = _periods({part: frames[part][0] for part in _PARTS}, contract)
+    if overlap:
+        method += f"; {overlap}"
+    return Parts(tables["train"], tables["validation"], tables["test"], method, periods)
+
+
+_PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+def _cut(
+    frame: pl.DataFrame, config: TrainingConfig, contract: Contract, origin: str
+) -> tuple[dict[Part, pl.DataFrame], str]:
+    time = _time_of(frame, contract)
+    if time is None:
+        raise TableInvalid(
+            origin, ["a split by time needs the event's time: [event] time in the contract, and that column"]
+        )
+    if time.null_count():
+        raise TableInvalid(
+            origin, [f"column {contract.event.time!r}: {time.null_count():,} rows hold no RFC 3339 time"]
+        )
+    if config.validation_from and config.test_from:
+        validation_from, test_from = config.validation_from, config.test_from
+        method = f"by time: validation from {validation_from.isoformat()}, test from {test_from.isoformat()}"
+    else:
+        validation_share, test_share = config.validation_share or 0.0, config.test_share or 0.0
+        ordered = time.sort()
+        validation_from = ordered[int(len(ordered) * (1 - validation_share - test_share))]
+        test_from = ordered[int(len(ordered) * (1 - test_share))]
+        method = f"by time: the last {test_share:.0%} for test, the {validation_share:.0%} before for validation"
+    return {
+        "train": frame.filter(time < validation_from),
+        "validation": frame.filter((time >= validation_from) & (time < test_from)),
+        "test": frame.filter(time >= test_from),
+    }, method
+
+
+def _time_of(frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
+    """The event's time in UTC; null where the text is no time."""
+    if contract.event.time is None or contract.event.time not in frame.columns:
+        return None
+    column = frame[contract.event.time]
+    if column.dtype == pl.String:
+        return column.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    return column if column.dtype == pl.Datetime else None
+
+
+def _periods(frames: dict[Part, pl.DataFrame], contract: Contract) -> tuple[dict[str, tuple[str, str]], str]:
+    periods: dict[str, tuple[datetime, datetime]] = {}
+    for part, frame in frames.items():
+        time = _time_of(frame, contract)
+        first, last = (time.min(), time.max()) if time is not None else (None, None)
+        if isinstance(first, datetime) and isinstance(last, datetime):
+            periods[part] = (first, last)
+    overlap = ""
+    if len(periods) == len(frames) and not (
+        periods["train"][1] < periods["validation"][0] and periods["validation"][1] < periods["test"][0]
+    ):
+        overlap = "the parts overlap in time, so the figures may be better than life"
+    return {part: (first.isoformat(), last.isoformat()) for part, (first, last) in periods.items()}, overlap

@@ -46,6 +46,10 @@ class _SignatureFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str
 
 
+def _signature_file(key: str, signature: bytes) -> bytes:
+    return msgspec.json.encode(_SignatureFile(ALGORITHM, key, base64.b64encode(signature).decode())) + b"\n"
+
+
 class Ed25519Signer:
     """Signs with an Ed25519 private key."""
 
@@ -77,8 +81,7 @@ class Ed25519Signer:
     def sign(self, message: bytes) -> bytes:
         """The content of the signature file for ``message``."""
         raw = self._private_key.public_key().public_bytes_raw()
-        signature = base64.b64encode(self._private_key.sign(message)).decode()
-        return msgspec.json.encode(_SignatureFile(ALGORITHM, key_id(raw), signature)) + b"\n"
+        return _signature_file(key_id(raw), self._private_key.sign(message))
 
 
 class Ed25519Verifier:
@@ -101,6 +104,9 @@ class Ed25519Verifier:
             raise SignatureMismatch(key, f"refused: not a signature file: {error}") from None
         if parsed.algorithm != ALGORITHM:
             raise SignatureMismatch(key, f"refused: expected an {ALGORITHM} signature, got {parsed.algorithm!r}")
+        # Base64 and JSON can say one thing in several ways; only one of them is accepted, so that any changed byte is found.
+        if signature_file != _signature_file(parsed.key_id, signature):
+            raise SignatureMismatch(key, "refused: not written as a signer writes it; it was changed")
         public_key = self._trusted.get(parsed.key_id)
         if public_key is None:
             trusted = ", ".join(self._trusted) or "none"

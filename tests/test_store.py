@@ -1,0 +1,229 @@
+"""The model store: a folder or a bucket, versions written once, channels moved by compare-and-swap."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import small_model
+from eventscore.errors import (
+    AlreadyPublished,
+    FileMissing,
+    NoSuchChannel,
+    NoSuchVersion,
+    NotInStore,
+    PointerMoved,
+    StoreError,
+    StoreUnavailable,
+)
+from eventscore.manifest import SIGNATURE
+from eventscore.signing import Ed25519Signer
+from eventscore.store.folder import FolderStore
+from eventscore.store.location import open_store
+from eventscore.store.objects import ObjectStore
+from eventscore.store.s3 import S3Store
+from eventscore.store.versions import ModelVersions
+
+
+@pytest.fixture(params=["folder", "s3", "s3 with a prefix"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    if request.param == "folder":
+        yield FolderStore(tmp_path / "store")
+        return
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="models")
+        yield S3Store("models", "" if request.param == "s3" else "some/prefix/", client)
+
+
+def test_what_was_written_is_read_again(store: ObjectStore) -> None:
+    store.write_once("a/b.txt", b"content")
+    assert store.read("a/b.txt").content == b"content"
+
+
+def test_an_object_that_is_not_there_is_told_by_its_key(store: ObjectStore) -> None:
+    with pytest.raises(NotInStore, match="a/b.txt"):
+        store.read("a/b.txt")
+
+
+def test_an_object_is_written_once(store: ObjectStore) -> None:
+    store.write_once("a", b"first")
+    with pytest.raises(AlreadyPublished, match="written once"):
+        store.write_once("a", b"second")
+    assert store.read("a").content == b"first"
+
+
+def test_a_swap_needs_the_tag_of_what_it_replaces(store: ObjectStore) -> None:
+    store.replace("pointer", b"1", None)
+    seen = store.read("pointer").etag
+    store.replace("pointer", b"2", seen)
+    with pytest.raises(PointerMoved):
+        store.replace("pointer", b"3", seen)
+    with pytest.raises(PointerMoved):
+        store.replace("pointer", b"3", None)
+    assert store.read("pointer").content == b"2"
+
+
+def test_a_swap_of_something_that_was_deleted_fails(store: ObjectStore) -> None:
+    with pytest.raises(PointerMoved):
+        store.replace("pointer", b"1", '"0123456789abcdef0123456789abcdef"')
+
+
+def test_names_are_those_right_below_a_prefix(store: ObjectStore) -> None:
+    for key in ("m/versions/v2/x", "m/versions/v1/x", "m/channels.json", "m2/versions/v9/x"):
+        store.write_once(key, b"")
+    assert store.list_names("m/versions/") == ("v1", "v2")
+    assert store.list_names("m/") == ("channels.json", "versions")
+    assert store.list_names("nothing/") == ()
+
+
+def test_a_version_is_published_promoted_and_found(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = small_model.publish(store, signer, "v1")
+    small_model.publish(store, signer, "v2", bias=0.5)
+    assert versions.versions() == ("v1", "v2")
+    assert versions.resolve("live") == "v2"
+    assert versions.resolve("previous") == "v1"
+
+
+def test_promoting_what_is_live_keeps_previous(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = small_model.publish(store, signer, "v1")
+    small_model.publish(store, signer, "v2")
+    versions.promote("v2")
+    assert dict(versions.channels().versions) == {"live": "v2", "previous": "v1"}
+
+
+def test_a_version_is_never_written_over(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = small_model.publish(store, signer, "v1")
+    before = versions.read_file("v1", "model.onnx")
+    contents = small_model.files(bias=1.0)
+    with pytest.raises(AlreadyPublished):
+        versions.write("v1", contents, b"{}", b"{}")
+    assert versions.read_file("v1", "model.onnx") == before
+
+
+def test_a_version_without_its_signature_does_not_count_yet(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = small_model.publish(store, signer, "v1")
+    store.write_once(versions.key("v2", "model.onnx"), b"half")
+    assert versions.versions() == ("v1",)
+    with pytest.raises(NoSuchVersion, match=r"v2.*latest: v1"):
+        versions.promote("v2")
+
+
+def test_of_two_writers_one_wins_and_the_other_is_told(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = small_model.publish(store, signer, "v1")
+    small_model.publish(store, signer, "v2")
+    seen = versions.channels()
+    versions.promote("v1", seen=seen)
+    with pytest.raises(PointerMoved, match="another writer"):
+        versions.promote("v2", seen=seen)
+    assert versions.resolve("live") == "v1"
+
+
+def test_many_writers_at_once_never_lose_a_swap(tmp_path: Path) -> None:
+    """Each writer counts up until its own step is in; a lost update would make the sum too small."""
+    store = FolderStore(tmp_path)
+    store.replace("counter", b"0", None)
+    steps, writers = 20, 4
+
+    def count_up() -> None:
+        done = 0
+        while done < steps:
+            seen = store.read("counter")
+            try:
+                store.replace("counter", str(int(seen.content) + 1).encode(), seen.etag)
+            except PointerMoved:
+                continue
+            done += 1
+
+    threads = [threading.Thread(target=count_up) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read("counter").content == str(steps * writers).encode()
+
+
+def test_of_many_writers_of_one_version_exactly_one_succeeds(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    barrier = threading.Barrier(8)
+    won: list[int] = []
+
+    def write(number: int) -> None:
+        barrier.wait()
+        try:
+            store.write_once("versions/v1/manifest.json", str(number).encode() * 10_000)
+        except AlreadyPublished:
+            return
+        won.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.read("versions/v1/manifest.json").content == str(won[0]).encode() * 10_000
+
+
+def test_a_channel_that_points_nowhere_says_which_there_are(small_versions: ModelVersions) -> None:
+    with pytest.raises(NoSuchChannel, match=r"channel 'canary' points at no version \(channels: live\)"):
+        small_versions.resolve("canary")
+
+
+def test_a_file_that_a_version_lacks_is_named(small_versions: ModelVersions) -> None:
+    with pytest.raises(FileMissing, match="small/versions/v1/report.html"):
+        small_versions.read_file("v1", "report.html")
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "", ".hidden", "v1/../../x"])
+def test_names_cannot_leave_the_store(small_versions: ModelVersions, name: str) -> None:
+    with pytest.raises(StoreError, match="expected a"):
+        small_versions.read_file(name, "model.onnx")
+    with pytest.raises(StoreError, match="expected a"):
+        ModelVersions(small_versions.store, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "cannot be read"),
+        (b'{"format": 2, "model": "small", "channels": {}}', "expected format 1"),
+        (b'{"format": 1, "model": "other", "channels": {}}', "expected format 1 of model 'small'"),
+        (b'{"format": 1, "model": "small", "channels": {"live": "../v1"}}', "expected names of versions"),
+    ],
+)
+def test_channels_that_cannot_be_trusted_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "channels.json").write_bytes(content)
+    with pytest.raises(StoreError, match=said):
+        ModelVersions(FolderStore(tmp_path), "small").resolve("live")
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_file() -> None:
+    with mock_aws(), pytest.raises(StoreUnavailable, match=r"s3://nowhere.*NoSuchBucket"):
+        S3Store("nowhere", "", boto3.client("s3")).read("a")
+
+
+def test_a_location_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
+    assert open_store(str(tmp_path)).url == str(tmp_path)
+    assert open_store("s3://models/some/prefix/").url == "s3://models/some/prefix"
+    for wrong in ("gs://models", "s3://"):
+        with pytest.raises(StoreUnavailable, match="expected s3://bucket"):
+            open_store(wrong)
+
+
+def test_the_signature_is_written_last(tmp_path: Path, signer: Ed25519Signer) -> None:
+    written: list[str] = []
+
+    class Watched(FolderStore):
+        def write_once(self, key: str, content: bytes) -> None:
+            written.append(key.rpartition("/")[2])
+            super().write_once(key, content)
+
+    small_model.publish(Watched(tmp_path), signer)
+    assert written[-2:] == ["manifest.json", SIGNATURE]

@@ -42,7 +42,7 @@ def poison() -> dict[str, bytes]:
         "not_an_object": b'["' + event["flight_id"].encode() + b'"]',
         "wrong_type": message(event | {"distance": f"{event['distance']} miles"}),
         "missing_field": message({name: value for name, value in event.items() if name != "origin"}),
-        "out_of_bounds": message(event | {"month": 13}),
+        "out_of_bounds": message(event | {"departure_minute": 1440}),
         "unknown_value": message(event | {"origin": "BOS"}),
         "not_finite": message(event | {"temperature": float("nan")}),
         "duplicate_key": text[:-1] + b',"distance":1.0}',

@@ -1,0 +1,224 @@
+"""The stack promises what the function relies on: partial batches, time to retry, encryption, and no right too many."""
+
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from eventscore import settings
+from eventscore.store.versions import CHANNEL_NAMES
+
+ROOT = Path(__file__).parent.parent
+MEBIBYTE = 2**20
+ENVIRONMENT = {
+    settings.STORE,
+    settings.MODEL,
+    settings.CHANNEL,
+    settings.TRUSTED_KEYS,
+    settings.SINK,
+    settings.REJECT_QUEUE_URL,
+    "POWERTOOLS_SERVICE_NAME",
+    "POWERTOOLS_METRICS_NAMESPACE",
+    "POWERTOOLS_LOG_LEVEL",
+    "ORT_DISABLE_TELEMETRY",
+}
+MAY_NAME_ANY_RESOURCE = {
+    # The pollers' network interfaces in the cluster's VPC: EC2 knows no narrower resource before they exist.
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as their long ones: ``!Ref X`` as ``{"Ref": "X"}``."""
+
+
+def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    if isinstance(node, yaml.MappingNode):
+        return {name: loader.construct_mapping(node, deep=True)}
+    assert isinstance(node, yaml.ScalarNode)
+    return {name: loader.construct_scalar(node)}
+
+
+_Loader.add_multi_constructor("!", _intrinsic)
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), _Loader)
+    return loaded
+
+
+def properties(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+    """The properties of every resource of a type, by name."""
+    found = {name: made["Properties"] for name, made in template["Resources"].items() if made["Type"] == kind}
+    assert found, kind
+    return found
+
+
+def statements(node: object) -> Iterator[Mapping[str, Any]]:
+    """Every policy statement anywhere below a node of the template."""
+    if isinstance(node, Mapping):
+        if "Effect" in node:
+            yield node
+        for child in node.values():
+            yield from statements(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from statements(child)
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_the_function_is_told_all_that_its_settings_read_and_nothing_else(template: dict[str, Any]) -> None:
+    [function] = properties(template, "AWS::Serverless::Function").values()
+    assert function["Environment"]["Variables"].keys() == ENVIRONMENT
+    assert (function["Handler"], function["Runtime"]) == ("app.handler", "python3.13")
+    assert (ROOT / function["CodeUri"] / "app.py").is_file()
+
+
+def test_no_key_is_trusted_by_default(template: dict[str, Any]) -> None:
+    assert "Default" not in template["Parameters"]["TrustedKeys"]
+    assert [name for name, parameter in template["Parameters"].items() if "Default" not in parameter] == ["TrustedKeys"]
+
+
+def test_the_function_follows_any_channel_that_a_store_knows(template: dict[str, Any]) -> None:
+    assert template["Parameters"]["Channel"]["AllowedValues"] == list(CHANNEL_NAMES)
+
+
+def test_every_source_stands_behind_a_condition_and_reports_single_failures(template: dict[str, Any]) -> None:
+    mappings = properties(template, "AWS::Lambda::EventSourceMapping")
+    assert mappings.keys() == {"SqsMapping", "KinesisMapping", "MskMapping", "SelfManagedKafkaMapping"}
+    for name, mapping in mappings.items():
+        assert template["Resources"][name]["Condition"] == f"Use{name.removesuffix('Mapping')}"
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["BatchSize"] > 10
+        assert mapping["MaximumBatchingWindowInSeconds"] >= 1, "Lambda demands a window for more than 10 records"
+
+
+def test_streams_give_up_on_a_record_after_a_while_and_say_where_it_lies(template: dict[str, Any]) -> None:
+    failures = {"Destination": {"Fn::GetAtt": "StreamFailureQueue.Arn"}}
+    for name, mapping in properties(template, "AWS::Lambda::EventSourceMapping").items():
+        if name == "SqsMapping":
+            continue
+        assert mapping["BisectBatchOnFunctionError"] is True
+        assert mapping["MaximumRetryAttempts"] > 0
+        assert mapping["DestinationConfig"]["OnFailure"] == failures
+        assert mapping["StartingPosition"] == "TRIM_HORIZON"
+        if "Kafka" in name or "Msk" in name:
+            assert "ProvisionedPollerConfig" in mapping, "partial batch responses are documented for these only"
+
+
+def test_a_message_stays_invisible_for_six_timeouts_and_then_goes_to_the_dead_letters(template: dict[str, Any]) -> None:
+    [function] = properties(template, "AWS::Serverless::Function").values()
+    queue = properties(template, "AWS::SQS::Queue")["EventQueue"]
+    assert queue["VisibilityTimeout"] == 6 * function["Timeout"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "EventDeadLetterQueue.Arn"}
+
+
+def test_all_that_holds_events_or_models_is_encrypted_and_refuses_plain_http(template: dict[str, Any]) -> None:
+    queues = properties(template, "AWS::SQS::Queue")
+    assert all(queue["SqsManagedSseEnabled"] is True for queue in queues.values())
+    [queue_policy] = properties(template, "AWS::SQS::QueuePolicy").values()
+    assert all(name in str(queue_policy["Queues"]) for name in queues)
+    [bucket] = properties(template, "AWS::S3::Bucket").values()
+    assert "BucketEncryption" in bucket
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    [stream] = properties(template, "AWS::Kinesis::Stream").values()
+    assert stream["StreamEncryption"]["EncryptionType"] == "KMS"
+    [bucket_policy] = properties(template, "AWS::S3::BucketPolicy").values()
+    for policy in (queue_policy, bucket_policy):
+        [statement] = statements(policy)
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_roles_name_every_action_and_every_resource(template: dict[str, Any]) -> None:
+    for role in properties(template, "AWS::IAM::Role").values():
+        assert "ManagedPolicyArns" not in role, "AWS's managed policies allow any resource"
+        for statement in statements(role["Policies"]):
+            actions = set(as_list(statement["Action"]))
+            assert not any("*" in action for action in actions)
+            if statement["Resource"] == "*":
+                assert actions <= MAY_NAME_ANY_RESOURCE
+
+
+def test_the_function_reads_its_own_model_and_writes_no_object(template: dict[str, Any]) -> None:
+    role = properties(template, "AWS::IAM::Role")["ScoreRole"]
+    on_s3 = [made for made in statements(role) if any(action.startswith("s3:") for action in as_list(made["Action"]))]
+    assert [(made["Action"], made["Resource"]) for made in on_s3] == [
+        ("s3:GetObject", {"Fn::Sub": "${ModelBucket.Arn}/${Model}/*"})
+    ]
+
+
+def test_the_scheduler_sends_what_the_function_knows_as_a_warm_up(template: dict[str, Any]) -> None:
+    [schedule] = properties(template, "AWS::Scheduler::Schedule").values()
+    event = (ROOT / "events/warm-up.json").read_text(encoding="utf-8")
+    assert yaml.safe_load(schedule["Target"]["Input"]) == yaml.safe_load(event)
+
+
+def test_every_parameter_is_told_of_in_the_docs(template: dict[str, Any]) -> None:
+    page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    assert [name for name in template["Parameters"] if f"`{name}`" not in page] == []
+
+
+def test_samconfig_gives_a_key_to_trust() -> None:
+    settings = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    overrides = settings["default"]["global"]["parameters"]["parameter_overrides"]
+    assert [override.split("=")[0] for override in overrides] == ["TrustedKeys"]
+
+
+def sam(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the sam command that `make setup` installs, or the one on PATH."""
+    command = shutil.which("sam", path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+    if command is None:
+        pytest.skip("the sam command is not installed: make setup")
+    return subprocess.run(
+        [command, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.sam
+@pytest.mark.timeout(300)
+def test_sam_and_cfn_lint_find_no_fault() -> None:
+    validate = sam("validate", "--lint")
+    assert validate.returncode == 0, validate.stdout + validate.stderr
+
+
+@pytest.mark.sam
+@pytest.mark.timeout(300)
+def test_sam_builds_the_function_and_layers_that_lambda_accepts(tmp_path: Path) -> None:
+    build = sam("build", "--build-dir", str(tmp_path / "build"), "--cache-dir", str(tmp_path / "cache"))
+    assert build.returncode == 0, build.stdout + build.stderr
+    built = tmp_path / "build"
+    sizes = {
+        folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        for folder in built.iterdir()
+        if folder.is_dir()
+    }
+    assert sizes.keys() == {"ScoreFunction", "RuntimeLayer", "CoreLayer"}
+    assert [path.name for path in (built / "ScoreFunction").iterdir()] == ["app.py"]
+    assert (built / "CoreLayer/python/eventscore/__init__.py").is_file()
+    assert sizes["RuntimeLayer"] + sizes["CoreLayer"] < 100 * MEBIBYTE
+    assert sum(sizes.values()) < 250 * MEBIBYTE, "Lambda's limit for a function with its layers"

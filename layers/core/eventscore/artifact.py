@@ -72,7 +72,12 @@ def load_artifact(
     with watch.part("pull"):
         files = versions.read_files(version, (MANIFEST, SIGNATURE, *SERVED_FILES))
     with watch.part("verify"):
-        signed_by = verifier.verify(files[MANIFEST], files[SIGNATURE], versions.key(version, SIGNATURE))
+        signed_by = verifier.verify(
+            files[MANIFEST],
+            files[SIGNATURE],
+            key=versions.key(version, MANIFEST),
+            signature_key=versions.key(version, SIGNATURE),
+        )
         manifest = parse_manifest(
             files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
         )

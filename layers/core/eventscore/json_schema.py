@@ -29,7 +29,10 @@ def producer_schema(contract: Contract) -> dict[str, Any]:
         }
         required.append(event.time)
     if contract.own_rollout_key is not None:
-        properties[contract.own_rollout_key] = {**_ID, "description": "decides which version scores the event in a rollout"}
+        properties[contract.own_rollout_key] = {
+            **_ID,
+            "description": "decides which version scores the event in a rollout",
+        }
         required.append(contract.own_rollout_key)
     for name, feature in contract.features.items():
         properties[name] = _feature_schema(feature)

@@ -35,8 +35,8 @@ class Signer(Protocol):
 class Verifier(Protocol):
     """Whoever can tell whether a trusted key signed a manifest."""
 
-    def verify(self, message: bytes, signature_file: bytes, key: str) -> str:
-        """The id of the trusted key that signed ``message``; ``key`` names the signature file in errors."""
+    def verify(self, message: bytes, signature_file: bytes, *, key: str, signature_key: str) -> str:
+        """The id of the trusted key that signed ``message``; the keys name the message and the signature file in errors."""
         ...
 
 
@@ -90,8 +90,8 @@ class Ed25519Verifier:
     def __init__(self, trusted: Iterable[bytes]) -> None:
         self._trusted = {key_id(raw): Ed25519PublicKey.from_public_bytes(raw) for raw in trusted}
 
-    def verify(self, message: bytes, signature_file: bytes, key: str) -> str:
-        """The id of the trusted key that signed ``message``.
+    def verify(self, message: bytes, signature_file: bytes, *, key: str, signature_key: str) -> str:
+        """The id of the trusted key that signed ``message``; the keys name the message and the signature file in errors.
 
         Raises:
             SignatureMismatch: the file is no signature, its key is not trusted, or it does not fit the message.
@@ -101,22 +101,24 @@ class Ed25519Verifier:
             parsed = msgspec.json.decode(signature_file, type=_SignatureFile)
             signature = base64.b64decode(parsed.signature, validate=True)
         except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError) as error:
-            raise SignatureMismatch(key, f"refused: not a signature file: {error}") from None
+            raise SignatureMismatch(signature_key, f"refused: not a signature file: {error}") from None
         if parsed.algorithm != ALGORITHM:
-            raise SignatureMismatch(key, f"refused: expected an {ALGORITHM} signature, got {parsed.algorithm!r}")
+            raise SignatureMismatch(
+                signature_key, f"refused: expected an {ALGORITHM} signature, got {parsed.algorithm!r}"
+            )
         # Base64 and JSON can say one thing in several ways; only one of them is accepted, so that any changed byte is found.
         if signature_file != _signature_file(parsed.key_id, signature):
-            raise SignatureMismatch(key, "refused: not written as a signer writes it; it was changed")
+            raise SignatureMismatch(signature_key, "refused: not written as a signer writes it; it was changed")
         public_key = self._trusted.get(parsed.key_id)
         if public_key is None:
             trusted = ", ".join(self._trusted) or "none"
-            raise SignatureMismatch(key, f"refused: signed by key {parsed.key_id}; trusted keys: {trusted}")
+            raise SignatureMismatch(signature_key, f"refused: signed by key {parsed.key_id}; trusted keys: {trusted}")
         try:
             public_key.verify(signature, message)
         except InvalidSignature:
             raise SignatureMismatch(
-                key,
-                f"refused: the signature of key {parsed.key_id} does not cover the manifest beside it; one of the two was changed",
+                signature_key,
+                f"refused: key {parsed.key_id} did not sign {key} as it is here; one of the two files was changed",
             ) from None
         return parsed.key_id
 

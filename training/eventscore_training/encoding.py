@@ -20,6 +20,8 @@ from eventscore_training.table import Table, numbers_of
 MISSING_ROW = 0
 SHARED_ROW = 1
 FIRST_VALUE_ROW = 2
+FAR_OUT = 1e6
+"""Standardised numbers are cut here before they become float32, whose squares would overflow; the smooth clip is flat long before."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Encoding:
         raw = numbers_of(columns, contract)
         gaps = np.isnan(raw)
         # Double until here, as in the graph: a large number minus a large mean must not lose its digits.
-        standard = ((np.where(gaps, self.medians, raw) - self.means) / self.scales).astype(np.float32)
+        scaled = (np.where(gaps, self.medians, raw) - self.means) / self.scales
+        standard = np.clip(scaled, -FAR_OUT, FAR_OUT).astype(np.float32)
         bend = standard * np.float32(1 / self.clip_at)
         clipped = standard / np.sqrt(np.float32(1) + bend * bend)
         rows = [vocabulary.rows_of(columns[vocabulary.name]) for vocabulary in self.vocabularies]

@@ -2,9 +2,9 @@
 
 .. code-block:: text
 
-    numbers [n, N] float64 ─ IsNaN ─ Where(median) ─ (x - mean) / scale ─ float32 ─ smooth clip ─┐
-                               └─ flags of gaps ─────────────────────────────────────────────────┤
-    categories [n, C] string ─ one column ─ LabelEncoder ─ Gather(embedding) ────────────────────┴─ Concat
+    numbers [n, N] float64 ─ IsNaN ─ Where(median) ─ (x - mean) / scale ─ Clip ─ float32 ─ smooth clip ─┐
+                               └─ flags of gaps ────────────────────────────────────────────────────────┤
+    categories [n, C] string ─ one column ─ LabelEncoder ─ Gather(embedding) ───────────────────────────┴─ Concat
     Concat ─ Gemm ─ Relu ─ ... ─ Gemm = logit ─ x calibration.scale + calibration.shift ─ Sigmoid ─ score [n] float32
 
 No node looks across rows, so a score is the same alone and in a batch.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from eventscore.contract import Contract
-from eventscore_training.encoding import FIRST_VALUE_ROW, MISSING_ROW, SHARED_ROW, Encoding
+from eventscore_training.encoding import FAR_OUT, FIRST_VALUE_ROW, MISSING_ROW, SHARED_ROW, Encoding
 from eventscore_training.network import NetworkWeights
 
 OPSET = 17
@@ -102,7 +102,9 @@ def _numbers(graph: _Graph, encoding: Encoding) -> list[str]:
     )
     centred = graph.add("Sub", [filled, graph.constant("numbers.means", encoding.means)], "numbers.centred")
     scaled = graph.add("Div", [centred, graph.constant("numbers.scales", encoding.scales)], "numbers.scaled")
-    standard = graph.add("Cast", [scaled], "numbers.standard", to=TensorProto.FLOAT)
+    ends = [graph.constant(f"numbers.{end}", np.array(value)) for end, value in (("low", -FAR_OUT), ("high", FAR_OUT))]
+    bounded = graph.add("Clip", [scaled, *ends], "numbers.bounded")
+    standard = graph.add("Cast", [bounded], "numbers.standard", to=TensorProto.FLOAT)
     # z / sqrt(1 + (z / clip)^2): Sqrt and Div round correctly everywhere, which tanh does not.
     slope = graph.constant("numbers.clip", np.array([1 / encoding.clip_at], np.float32))
     bend = graph.add("Mul", [standard, slope], "numbers.bend")

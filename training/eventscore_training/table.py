@@ -46,6 +46,8 @@ class Table:
 
 def numbers_of(columns: pl.DataFrame, contract: Contract) -> NDArray[np.float64]:
     """The graph's input ``numbers``: ``[rows, len(contract.numbers)]``, NaN for a gap."""
+    if not contract.numbers:
+        return np.zeros((columns.height, 0))
     return columns.select(pl.col(contract.numbers).fill_null(float("nan"))).to_numpy(order="c").astype(np.float64)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PRECONDITION = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _MISSING = {"NoSuchKey", "404"}
+_DENIED = {"AccessDenied", "403"}
 
 
 class S3Store:
@@ -83,7 +84,12 @@ class S3Store:
         return tuple(sorted(name for name in names if name))
 
     def _unavailable(self, key: str, error: Exception) -> NoReturn:
-        raise StoreUnavailable(key, f"cannot be had from {self.url}: {error}") from None
+        hint = (
+            " (S3 says so of a missing key, too, to callers that may not list the bucket)"
+            if _code(error) in _DENIED
+            else ""
+        )
+        raise StoreUnavailable(key, f"cannot be had from {self.url}: {error}{hint}") from None
 
 
 def _code(error: Exception) -> str:

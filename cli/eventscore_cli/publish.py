@@ -1,0 +1,40 @@
+"""`eventscore publish`: sign a finished run and write it to the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eventscore.signing import Ed25519Signer
+from eventscore.store.location import open_store
+from eventscore.store.versions import CHANNEL_NAMES, ModelVersions
+from eventscore_cli.options import signing_key_option, store_option
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@store_option
+@signing_key_option
+@click.option(
+    "--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="Point this channel at the new version, too."
+)
+def command(run: Path, store: str, signing_key: Path, channel: str | None) -> None:
+    """Sign the finished RUN (a folder that `eventscore train` made) and write it to the model store.
+
+    The gates of the contract are checked once more; a version that misses one is not published. A version is
+    written once and never changed.
+
+    \b
+    Example: eventscore publish runs/20261121T101500Z-1a2b3c4d --store s3://my-models --promote live
+    """
+    from eventscore_training.publish import publish
+    from eventscore_training.run import load_run
+
+    signer = Ed25519Signer.from_file(signing_key)
+    objects = open_store(store)
+    manifest = publish(load_run(run), objects, signer)
+    click.echo(f"published {manifest.model} {manifest.version} to {objects.url}")
+    if channel is not None:
+        ModelVersions(objects, manifest.model).promote(manifest.version, channel)
+        click.echo(f"{channel} -> {manifest.version}")

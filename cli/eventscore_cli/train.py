@@ -1,0 +1,68 @@
+"""`eventscore train`: run the training job and show how it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+@click.command()
+@click.argument("configuration", type=click.Path(path_type=Path), metavar="TRAINING.TOML")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), help="Where the run's folder is made. [default: as the file says]"
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The seed. [default: as the file says]")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train. [default: as the file says]"
+)
+def command(configuration: Path, runs: Path | None, seed: int | None, device: str | None) -> None:
+    """Train a version as TRAINING.TOML says: from a table and a contract to one calibrated int8 graph.
+
+    The run's folder then holds the version, unsigned, with its report.html. `eventscore publish` signs it. Needs the
+    train extra: pip install 'eventscore[train]'.
+
+    \b
+    Example: eventscore train examples/flights/training.toml
+    """
+    try:
+        import torch  # noqa: F401  the error should name the extra, not a module inside the job
+    except ImportError:
+        raise click.ClickException(
+            "training needs torch: run `make setup-train`, or pip install 'eventscore[train]'"
+        ) from None
+    from eventscore_training import train
+    from eventscore_training.config import load_training_config
+    from eventscore_training.progress import Progress as Step
+
+    overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
+    config = load_training_config(configuration, overrides)
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: Step) -> None:
+            if step.phase not in tasks:
+                for earlier in tasks.values():
+                    progress.update(earlier, completed=progress.tasks[earlier].total)
+                tasks[step.phase] = progress.add_task(step.phase, total=step.total, detail="")
+            progress.update(tasks[step.phase], completed=step.done, total=step.total, detail=step.detail)
+
+        trained = train(config, show)
+    table = Table("test part", *trained.report.metrics["int8"], box=None, pad_edge=False)
+    for precision, metrics in trained.report.metrics.items():
+        table.add_row(precision, *(f"{value:.4f}" for value in metrics.values()))
+    console.print(table)
+    for gate in trained.report.gates:
+        sign = "[green]passed[/green]" if gate.passed else "[red]missed[/red]"
+        console.print(f"gate {gate.name}: {sign}, limit {gate.limit:g}, measured {gate.measured:g}")
+    click.echo(trained.folder)

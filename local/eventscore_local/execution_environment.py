@@ -101,9 +101,7 @@ class EmulatedEnvironment:
                 on_stderr=self._read_emulator_log,
             )
             self._is_cold = True
-            if wait_for_listener(
-                self._port, timeout_s=_START_TIMEOUT_S, still_running=lambda running=process: running.is_running
-            ):
+            if wait_for_listener(self._port, timeout_s=_START_TIMEOUT_S, process=process):
                 return process
             process.close()
             output = process.last_output

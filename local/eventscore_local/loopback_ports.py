@@ -3,7 +3,8 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+
+from eventscore_local.leashed_process import LeashedProcess
 
 LOOPBACK = "127.0.0.1"
 
@@ -17,10 +18,10 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def wait_for_listener(port: int, *, timeout_s: float, still_running: Callable[[], bool]) -> bool:
-    """Whether something accepts connections on `port` before `timeout_s` passes or `still_running` says no."""
+def wait_for_listener(port: int, *, timeout_s: float, process: LeashedProcess) -> bool:
+    """Whether something accepts connections on `port` before `timeout_s` passes or `process` ends."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and still_running():
+    while time.monotonic() < deadline and process.is_running:
         try:
             socket.create_connection((LOOPBACK, port), timeout=1).close()
         except OSError:

@@ -94,7 +94,7 @@ class Ministack:
         }
 
     def _is_ready(self, process: LeashedProcess) -> bool:
-        if not wait_for_listener(self.port, timeout_s=_START_TIMEOUT_S, still_running=lambda: process.is_running):
+        if not wait_for_listener(self.port, timeout_s=_START_TIMEOUT_S, process=process):
             return False
         deadline = time.monotonic() + _START_TIMEOUT_S
         while process.is_running and time.monotonic() < deadline:

@@ -13,7 +13,20 @@ import struct
 import sys
 import time
 import traceback
-from typing import Any, BinaryIO
+from typing import Any, Protocol
+
+
+class ByteStream(Protocol):
+    """A buffered stream that can be read and written."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, fewer only at the end."""
+
+    def write(self, content: bytes, /) -> object:
+        """Write all of `content`."""
+
+    def flush(self) -> None:
+        """Send what was written."""
 
 
 class LambdaContext:
@@ -36,7 +49,7 @@ class LambdaContext:
         return max(0, int((self._deadline - time.time()) * 1000))
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: ByteStream) -> bytes | None:
     """The next frame's content; None at the end of the stream."""
     head = stream.read(4)
     if len(head) < 4:
@@ -44,7 +57,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     return stream.read(struct.unpack(">I", head)[0])
 
 
-def write_frame(stream: BinaryIO, content: bytes) -> None:
+def write_frame(stream: ByteStream, content: bytes) -> None:
     """Write one frame."""
     stream.write(struct.pack(">I", len(content)) + content)
     stream.flush()
@@ -67,7 +80,7 @@ def load(handler: str) -> tuple[Any, dict[str, Any]]:
     try:
         module, _, name = handler.rpartition(".")
         function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # noqa: BLE001  whatever the module raises is an initialisation error
+    except Exception as error:
         missing = "Runtime.ImportModuleError" if isinstance(error, ImportError) else None
         traceback.print_exc()
         report["error"] = error_document(error, missing)
@@ -86,8 +99,8 @@ def main(handler: str, address: str) -> None:
             request = json.loads(frame)
             context = LambdaContext(request["request_id"], request["deadline"])
             try:
-                answer = {"payload": json.dumps(function(request["event"], context))}
-            except Exception as error:  # noqa: BLE001  the handler may raise anything
+                answer: dict[str, Any] = {"payload": json.dumps(function(request["event"], context))}
+            except Exception as error:
                 traceback.print_exc()
                 answer = {"error": error_document(error)}
             write_frame(stream, json.dumps(answer).encode())

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from eventscore_local.function_configuration import FunctionConfiguration
 from eventscore_local.invocation import Failure, FunctionError, InvocationResult, refuse_oversized
@@ -28,7 +27,7 @@ class _Worker:
             listener.bind(address)
             listener.listen(1)
             listener.settimeout(_CONNECT_TIMEOUT_S)
-            command = [function.python, "-S", "-B", _WORKER, function.handler, address]
+            command: list[str | Path] = [function.python, "-S", "-B", _WORKER, function.handler, address]
             environment = {**function.environment, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:0"}
             self.process = LeashedProcess(
                 command, environment=environment, folder=function.folder, on_stdout=on_line, on_stderr=on_line
@@ -38,7 +37,7 @@ class _Worker:
             except TimeoutError:
                 self.process.close()
                 raise
-        self._stream: BinaryIO = self._connection.makefile("rwb")  # type: ignore[assignment]
+        self._stream = self._connection.makefile("rwb")
 
     def send(self, document: object) -> None:
         write_frame(self._stream, json.dumps(document).encode())

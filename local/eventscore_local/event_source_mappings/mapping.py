@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from eventscore_local.invocation import InvocationResult
+from eventscore_local.errors import EmulatorFailed
+from eventscore_local.invocation import Failure, FunctionError, InvocationResult
 
 Invoke = Callable[[bytes], InvocationResult]
 """How a mapping reaches the function: a payload (JSON) in, its result out. Called from several threads."""
@@ -75,13 +76,17 @@ class EventSourceMapping:
 
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Whether the mapping became idle within `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while not self.idle:
+        called_at = time.monotonic()
+        while not self._idle_since(called_at):
             self._raise_failure()
-            if time.monotonic() > deadline:
+            if time.monotonic() > called_at + timeout_s:
                 return False
             time.sleep(0.05)
         return True
+
+    def _idle_since(self, moment: float) -> bool:
+        """As `idle`, by what the source said after `moment` (time.monotonic)."""
+        return self.idle
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,7 +99,9 @@ class EventSourceMapping:
         """One function per thread; each returns soon after a stop was requested."""
         raise NotImplementedError
 
-    def _count(self, *, received: int = 0, invocations: int = 0, failed: int = 0, retries: int = 0, on_failure: int = 0) -> None:
+    def _count(
+        self, *, received: int = 0, invocations: int = 0, failed: int = 0, retries: int = 0, on_failure: int = 0
+    ) -> None:
         with self._stats_lock:
             was = self._stats
             self._stats = replace(
@@ -107,7 +114,11 @@ class EventSourceMapping:
             )
 
     def _invoke_counted(self, payload: bytes) -> InvocationResult:
-        result = self._invoke(payload)
+        """Invoke the function; an environment that dies is a failed invocation, to be retried like any other."""
+        try:
+            result = self._invoke(payload)
+        except EmulatorFailed as error:
+            result = InvocationResult(b"", FunctionError(Failure.EXIT, "EmulatorFailed", str(error)))
         self._count(invocations=1, failed=1 if result.error else 0)
         return result
 
@@ -118,7 +129,7 @@ class EventSourceMapping:
     def _guarded(self, poller: Callable[[], None]) -> None:
         try:
             poller()
-        except BaseException as error:  # noqa: BLE001  whatever it was, the thread that waits must hear of it
+        except BaseException as error:
             self._failure = error
             self._stop_requested.set()
 

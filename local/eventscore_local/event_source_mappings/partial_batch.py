@@ -89,9 +89,7 @@ class KafkaIdentifier:
         raise ResponseMalformed(f'expected {{"partition": "topic-0", "offset": 15}}, got {identifier!r}')
 
 
-def records_to_retry(
-    batch: Sequence[R], response: bytes, identifier: KinesisIdentifier | KafkaIdentifier
-) -> list[R]:
+def records_to_retry(batch: Sequence[R], response: bytes, identifier: KinesisIdentifier | KafkaIdentifier) -> list[R]:
     """Kinesis, Kafka: of each partition, the records from its lowest failed one onward, in the batch's order.
 
     The whole batch if the response names an unknown record or is malformed.

@@ -27,7 +27,7 @@ class KafkaCluster:
 
     def create_topic(self, name: str) -> None:
         """Make a topic of `PARTITIONS` partitions; returns when its partitions have leaders."""
-        client = Producer({"bootstrap.servers": self.bootstrap_servers})
+        client = Producer({"bootstrap.servers": self.bootstrap_servers, "log_level": 2})
         deadline = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < deadline:
             topic = client.list_topics(name, timeout=_TIMEOUT_S).topics[name]
@@ -37,7 +37,7 @@ class KafkaCluster:
         raise EmulatorFailed(f"topic {name} did not get its {PARTITIONS} partitions within {_TIMEOUT_S:g} s")
 
     def __enter__(self) -> Self:
-        self._owner = Producer({"test.mock.num.brokers": _BROKERS, "log_level": 3})
+        self._owner = Producer({"test.mock.num.brokers": _BROKERS, "log_level": 2})
         brokers = self._owner.list_topics(timeout=_TIMEOUT_S).brokers.values()
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
         return self

@@ -66,18 +66,28 @@ class KafkaMapping(EventSourceMapping):
         self._retry = retry or RetryPolicy()
         self._on_failure = on_failure
         self._poller_count = pollers
-        self._observer = self._new_consumer()
+        self._observer: Consumer | None = None
 
     @property
     def idle(self) -> bool:
         """Whether the group has committed all that each partition holds."""
-        topic = self._observer.list_topics(self._source.topic, timeout=_BROKER_TIMEOUT_S).topics[self._source.topic]
+        if self._observer is None:
+            self._observer = self._new_consumer()
+        observer = self._observer
+        topic = observer.list_topics(self._source.topic, timeout=_BROKER_TIMEOUT_S).topics[self._source.topic]
         partitions = [TopicPartition(self._source.topic, number) for number in topic.partitions]
-        for committed in self._observer.committed(partitions, timeout=_BROKER_TIMEOUT_S):
-            low, high = self._observer.get_watermark_offsets(committed, timeout=_BROKER_TIMEOUT_S)
+        for committed in observer.committed(partitions, timeout=_BROKER_TIMEOUT_S):
+            low, high = observer.get_watermark_offsets(committed, timeout=_BROKER_TIMEOUT_S)
             if max(committed.offset, low) < high:
                 return False
         return bool(partitions)
+
+    def stop(self) -> None:
+        """Let invocations under way end, then leave the group."""
+        super().stop()
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
 
     def _new_consumer(self) -> Consumer:
         return Consumer(
@@ -90,7 +100,7 @@ class KafkaMapping(EventSourceMapping):
                 "heartbeat.interval.ms": 1000,
                 "max.poll.interval.ms": 86_400_000,  # a batch may be retried for long; that is no reason to rebalance
                 "fetch.wait.max.ms": 50,
-                "log_level": 3,
+                "log_level": 2,  # errors are raised; the client need not print them too
             }
         )
 

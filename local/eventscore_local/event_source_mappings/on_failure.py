@@ -62,7 +62,9 @@ class KafkaDestination:
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._topic = topic
-        self._producer = Producer({"bootstrap.servers": bootstrap_servers, "message.max.bytes": 16_000_000})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap_servers, "message.max.bytes": 16_000_000, "log_level": 2}
+        )
 
     def send(self, document: dict[str, Any], payload: bytes) -> None:
         """Produce the document and wait for the broker to have it. Raises KafkaException."""

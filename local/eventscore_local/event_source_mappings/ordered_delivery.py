@@ -2,8 +2,9 @@
 
 In each partition records end in order: a checkpoint never passes a record that has neither been processed nor
 discarded. What AWS leaves open is decided here so: retries are counted per partition from its lowest failed record, and
-begin anew when that one has passed; with bisection a batch that made no progress at all is split in two, which counts
-as no retry; without it, exhausted retries discard the failed record and all behind it in the batch.
+begin anew when that one has passed. With bisection a batch is split at its lowest failed record, or in two if nothing
+passed; splitting counts as no retry, so that only a record that failed alone is discarded. Without it, exhausted
+retries discard the failed record and all behind it in the batch.
 """
 
 import collections
@@ -112,7 +113,10 @@ class OrderedDelivery:
         self, records: list[StreamRecord], failed: list[StreamRecord], error: FunctionError | None
     ) -> list[list[StreamRecord]]:
         """The batches to try next, in order."""
-        if self.policy.bisect_batch_on_function_error and len(records) == len(failed) > 1:
+        if self.policy.bisect_batch_on_function_error and len(records) > 1:
+            # The batch shrinks with each step, so this ends with batches of one, which alone use up their retries.
+            if len(failed) < len(records):
+                return [failed]
             middle = len(failed) // 2
             return [failed[:middle], failed[middle:]]
         kept: list[StreamRecord] = []

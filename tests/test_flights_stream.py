@@ -23,6 +23,10 @@ DAY = 24 * 60
 Row = dict[str, object]
 
 
+# Few different minutes, all within one of a multiple of 20: outcomes fall on both sides of every cutoff and window's end.
+near_twenties = st.builds(lambda twenties, off: 20 * twenties + off, st.integers(0, 20), st.sampled_from([-1, 0, 0, 1]))
+
+
 @st.composite
 def flights(draw: st.DrawFn) -> Row:
     """A flight that flew, was diverted, or never left."""
@@ -33,10 +37,10 @@ def flights(draw: st.DrawFn) -> Row:
         "dest": draw(st.sampled_from(["ORD", "MIA"])),
         "flight": draw(st.sampled_from(["UA1", "B62"])),
         "tailnum": draw(st.sampled_from(["N1", "N2", None])),
-        "scheduled_min": 40 * DAY + draw(st.integers(0, 3 * DAY)),
-        "dep_delay": None if kind == "cancelled" else draw(st.integers(-43, 300)),
+        "scheduled_min": 40 * DAY + 20 * draw(st.integers(0, 60)),
+        "dep_delay": None if kind == "cancelled" else draw(near_twenties) - 40,
         "arr_delay": draw(st.integers(-80, 300)) if kind == "flew" else None,
-        "air_time": draw(st.integers(20, 600)) if kind == "flew" else None,
+        "air_time": draw(near_twenties) + 20 if kind == "flew" else None,
     }
 
 

@@ -15,7 +15,12 @@ from eventscore_local.leashed_process import LeashedProcess
 from eventscore_local.loopback_ports import LOOPBACK, free_ports, wait_for_listener
 
 REGION = "us-east-1"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": REGION}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+}
 """What a function or a client needs beside the endpoint; the emulator believes any key."""
 
 _START_TIMEOUT_S = 30.0

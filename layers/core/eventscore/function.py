@@ -153,11 +153,15 @@ def _service(settings: Settings) -> ScoringService | None:
     # Only a function with a sink needs boto3's SQS.
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import NoRegionError
 
     from eventscore.delivery.sqs import SqsSink
 
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 3})
-    client: SQSClient = boto3.client("sqs", config=config)
+    try:
+        client: SQSClient = boto3.client("sqs", config=config)
+    except NoRegionError:
+        raise SettingsInvalid("AWS_REGION", "the region of the queues (Lambda sets it)", None) from None
     sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), client)
     return ScoringService(sink, SqsSink(settings.reject_queue_url, client), lambda: datetime.now(UTC))
 

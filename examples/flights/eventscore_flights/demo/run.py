@@ -204,7 +204,7 @@ class _Running:
 
     def all_idle(self) -> bool:
         """Whether no source holds anything that is not brought to an end. Raises what ended a mapping before its time."""
-        return all([mapping.wait_until_idle(0.0) for mapping in self._mappings])
+        return all(mapping.wait_until_idle(0.0) for mapping in self._mappings)
 
 
 class _Producers:

@@ -152,6 +152,18 @@ def test_dates_cut_one_table_by_time(tmp_path: Path) -> None:
     assert [table.rows for table in parts.all] == [1440, 720, 840]
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_a_column_of_times_is_split_like_text(tmp_path: Path, zone: str | None) -> None:
+    config = job(tmp_path)
+    utc = orders.frame()["at"].str.to_datetime("%+", time_zone="UTC")
+    times = utc.dt.replace_time_zone(None) if zone is None else utc.dt.convert_time_zone(zone)
+    orders.frame().with_columns(at=times).write_parquet(tmp_path / "orders.parquet")
+    parts = read_parts(config, orders.contract())
+    assert [table.rows for table in parts.all] == [1800, 600, 600]
+    assert parts.periods["train"][0] == "2026-01-01T00:00:00+00:00"
+    assert "each part lies after the one before" in parts.method
+
+
 def test_parts_that_overlap_in_time_are_told_of(tmp_path: Path) -> None:
     config = job(tmp_path)
     files = dict.fromkeys(("train", "validation", "test"), config.table)

@@ -52,9 +52,8 @@ def read_parts(config: TrainingConfig, contract: Contract) -> Parts:
         cut, method = _cut(frame, config, contract, str(config.table))
         frames = {part: (cut[part], sha256, f"{config.table} ({part} part)") for part in _PARTS}
     tables = {part: check_table(frames[part][0], contract, part, frames[part][2], frames[part][1]) for part in _PARTS}
-    periods, overlap = _periods({part: frames[part][0] for part in _PARTS}, contract)
-    if overlap:
-        method += f"; {overlap}"
+    periods, order = _periods({part: frames[part][0] for part in _PARTS}, contract)
+    method += f"; {order}" if order else ""
     return Parts(tables["train"], tables["validation"], tables["test"], method, periods)
 
 
@@ -90,13 +89,16 @@ def _cut(
 
 
 def _time_of(frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
-    """The event's time in UTC; null where the text is no time."""
+    """The event's time in UTC; null where the text is no time. A time without a zone is taken for UTC."""
     if contract.event.time is None or contract.event.time not in frame.columns:
         return None
     column = frame[contract.event.time]
     if column.dtype == pl.String:
         return column.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
-    return column if column.dtype == pl.Datetime else None
+    if not isinstance(column.dtype, pl.Datetime):
+        return None
+    zoned = column.dt.replace_time_zone("UTC") if column.dtype.time_zone is None else column
+    return zoned.dt.convert_time_zone("UTC")
 
 
 def _periods(frames: dict[Part, pl.DataFrame], contract: Contract) -> tuple[dict[str, tuple[str, str]], str]:
@@ -106,9 +108,13 @@ def _periods(frames: dict[Part, pl.DataFrame], contract: Contract) -> tuple[dict
         first, last = (time.min(), time.max()) if time is not None else (None, None)
         if isinstance(first, datetime) and isinstance(last, datetime):
             periods[part] = (first, last)
-    overlap = ""
-    if len(periods) == len(frames) and not (
-        periods["train"][1] < periods["validation"][0] and periods["validation"][1] < periods["test"][0]
-    ):
-        overlap = "the parts overlap in time, so the figures may be better than life"
-    return {part: (first.isoformat(), last.isoformat()) for part, (first, last) in periods.items()}, overlap
+    order = ""
+    if len(periods) == len(frames):
+        train, validation, test = (periods[part] for part in _PARTS)
+        ordered = train[1] < validation[0] and validation[1] < test[0]
+        order = (
+            "each part lies after the one before it in time"
+            if ordered
+            else "the parts overlap in time, so the figures may be better than life"
+        )
+    return {part: (first.isoformat(), last.isoformat()) for part, (first, last) in periods.items()}, order

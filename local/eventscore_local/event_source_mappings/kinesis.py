@@ -143,7 +143,7 @@ class _ShardReader:
         if self._iterator is None:
             return []
         try:
-            answer = self._client.get_records(ShardIterator=self._iterator, Limit=max(1, limit))
+            answer = self._client.get_records(StreamARN=self._stream_arn, ShardIterator=self._iterator, Limit=limit)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExpiredIteratorException":
                 raise

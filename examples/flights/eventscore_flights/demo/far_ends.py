@@ -57,6 +57,11 @@ class Collectors:
                 attributes = message["MessageAttributes"]
                 source, origin = attributes["source"]["StringValue"], attributes["origin"]["StringValue"]
                 note(json.loads(message["Body"]), source, origin)
+            if messages:
+                entries = [
+                    {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)
+                ]
+                self._stack.sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
             if stopping and not messages:
                 return
 

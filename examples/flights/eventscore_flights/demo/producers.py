@@ -14,16 +14,20 @@ Sent = Callable[[str, Planned], None]
 """Told of each message that its source has taken: the source's own id of it, and the message."""
 
 _ATTEMPTS = 5
-_SQS_BATCH_BYTES = 256 * 1024
+
+
+Pace = Callable[[], None]
+"""Returns when the producer may send the next batch: a feed is paced by life, and the emulator's queues slow down with depth."""
 
 
 class NotSent(Exception):
     """A source did not take a message, however often it was tried."""
 
 
-def send_sqs(stack: DemoStack, messages: Sequence[Planned], sent: Sent) -> None:
+def send_sqs(stack: DemoStack, messages: Sequence[Planned], sent: Sent, pace: Pace) -> None:
     """SendMessageBatch, ten at a time. The id is the message id."""
     for batch in batches(list(messages), 10):
+        pace()
         waiting = dict(enumerate(batch))
         for _ in range(_ATTEMPTS):
             entries = [
@@ -39,9 +43,10 @@ def send_sqs(stack: DemoStack, messages: Sequence[Planned], sent: Sent) -> None:
             raise NotSent(f"SQS did not take {len(waiting)} messages: {answer.get('Failed')}")
 
 
-def send_kinesis(stack: DemoStack, messages: Sequence[Planned], sent: Sent) -> None:
+def send_kinesis(stack: DemoStack, messages: Sequence[Planned], sent: Sent, pace: Pace) -> None:
     """PutRecords, 250 at a time, by aircraft. The id is ``<shard>:<sequence number>``."""
     for batch in batches(list(messages), 250):
+        pace()
         waiting = list(batch)
         for _ in range(_ATTEMPTS):
             records = [{"Data": message.body or b"", "PartitionKey": message.key} for message in waiting]
@@ -59,7 +64,7 @@ def send_kinesis(stack: DemoStack, messages: Sequence[Planned], sent: Sent) -> N
             raise NotSent(f"Kinesis did not take {len(waiting)} records")
 
 
-def send_kafka(bootstrap_servers: str, messages: Sequence[Planned], sent: Sent) -> None:
+def send_kafka(bootstrap_servers: str, messages: Sequence[Planned], sent: Sent, pace: Pace) -> None:
     """Produce by aircraft, acknowledged by all replicas. The id is ``<topic>-<partition>@<offset>``."""
     failures: list[KafkaError] = []
 
@@ -72,11 +77,12 @@ def send_kafka(bootstrap_servers: str, messages: Sequence[Planned], sent: Sent) 
 
         return on_delivery
 
-    settings: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "acks": "all", "linger.ms": 20, "log_level": 3}
+    settings: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "acks": "all", "linger.ms": 5, "log_level": 3}
     producer = Producer(settings)
-    for number, message in enumerate(messages):
-        producer.produce(TOPIC, message.body, message.key.encode(), on_delivery=taken(message))
-        if number % 500 == 499:
-            producer.poll(0)
+    for batch in batches(list(messages), 500):
+        pace()
+        for message in batch:
+            producer.produce(TOPIC, message.body, message.key.encode(), on_delivery=taken(message))
+        producer.flush(30)
     if producer.flush(30) or failures:
         raise NotSent(f"Kafka did not take {len(failures) or 'all'} messages: {failures[:1]}")

@@ -15,7 +15,7 @@ from typing import Self
 from eventscore_flights.demo.accounts import Accounts
 from eventscore_flights.demo.far_ends import CONSUMER_GROUP, Collectors, left_at_kafka, left_at_kinesis, left_at_sqs
 from eventscore_flights.demo.plan import SOURCES, Plan, Planned, make_plan
-from eventscore_flights.demo.producers import Sent, send_kafka, send_kinesis, send_sqs
+from eventscore_flights.demo.producers import Pace, Sent, send_kafka, send_kinesis, send_sqs
 from eventscore_flights.demo.stack import (
     BUCKET,
     FUNCTION_TIMEOUT_S,
@@ -47,6 +47,8 @@ MODEL = "flight-delay"
 SERVICE = "score"
 _BATCH = BatchLimits(size=200, window_s=1.0)
 _QUIET_S = 5.0
+_UNDER_WAY = 1_000
+"""Messages of one source that may be under way at a time."""
 
 
 @dataclass(frozen=True)
@@ -211,14 +213,19 @@ class _Producers:
     """One thread per source that sends the plan's messages, from the moment that it is made."""
 
     def __init__(self, stack: DemoStack, bootstrap_servers: str, plan: Plan, accounts: Accounts) -> None:
-        senders: dict[str, Callable[[list[Planned], Sent], None]] = {
-            "sqs": lambda messages, sent: send_sqs(stack, messages, sent),
-            "kinesis": lambda messages, sent: send_kinesis(stack, messages, sent),
-            "kafka": lambda messages, sent: send_kafka(bootstrap_servers, messages, sent),
+        senders: dict[str, Callable[[list[Planned], Sent, Pace], None]] = {
+            "sqs": partial(send_sqs, stack),
+            "kinesis": partial(send_kinesis, stack),
+            "kafka": partial(send_kafka, bootstrap_servers),
         }
         self._pool = ThreadPoolExecutor(len(SOURCES))
         self._futures = [
-            self._pool.submit(senders[source], plan.messages[source], partial(accounts.note_sent, source))
+            self._pool.submit(
+                senders[source],
+                plan.messages[source],
+                partial(accounts.note_sent, source),
+                partial(accounts.wait_for_room, source, _UNDER_WAY, _QUIET_S),
+            )
             for source in SOURCES
         ]
         self._pool.shutdown(wait=False)

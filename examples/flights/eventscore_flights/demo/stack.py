@@ -19,7 +19,6 @@ FUNCTION_TIMEOUT_S = 10
 VISIBILITY_TIMEOUT_S = 6 * FUNCTION_TIMEOUT_S
 MAX_RECEIVE_COUNT = 3
 RETRY_ATTEMPTS = 3
-_MANY_S = 12 * 3600
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,6 @@ def set_up(aws: Ministack) -> DemoStack:
     redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
     kinesis.create_stream(StreamName=STREAM, ShardCount=SHARDS)
     kinesis.get_waiter("stream_exists").wait(StreamName=STREAM, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-    # What arrives is read once and stays invisible: only deleting it as well would cost as much again.
-    arrivals = {"VisibilityTimeout": str(_MANY_S)}
     return DemoStack(
         sqs=sqs,
         kinesis=kinesis,
@@ -61,8 +58,8 @@ def set_up(aws: Ministack) -> DemoStack:
         s3=s3,
         events_url=queue("events", VisibilityTimeout=str(VISIBILITY_TIMEOUT_S), RedrivePolicy=redrive),
         dead_letters_url=dead_letters_url,
-        scores_url=queue("scores", **arrivals),
-        rejects_url=queue("rejects", **arrivals),
+        scores_url=queue("scores"),
+        rejects_url=queue("rejects"),
         stream_failures_url=queue("stream-failures"),
         kafka_failures_url=queue("kafka-failures"),
         stream_arn=kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"],

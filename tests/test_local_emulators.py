@@ -53,7 +53,7 @@ def host_layers() -> HostLayers:
 def function(tmp_path: Path, host_layers: HostLayers) -> FunctionConfiguration:
     (tmp_path / "app.py").write_text(HANDLER)
     return FunctionConfiguration(
-        tmp_path, host_layers.managed_runtime, host_layers.layers, {"OWN": "value"}, timeout_s=1
+        tmp_path, host_layers.managed_runtime, host_layers.layers, {"OWN": "value"}, timeout_s=2
     )
 
 
@@ -205,7 +205,10 @@ def test_everything_listens_on_loopback_only_and_is_gone_after_the_context(funct
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_everything_ends_when_the_process_that_started_it_is_killed(function: FunctionConfiguration) -> None:
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_everything_ends_when_the_process_that_started_it_is_killed(
+    function: FunctionConfiguration, whole_group: bool
+) -> None:
     script = f"""
 import time
 from pathlib import Path
@@ -219,12 +222,17 @@ with Ministack(root), EnvironmentPool(root, function, 1) as pool:
     print("ready", flush=True)
     time.sleep(600)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         started = below(process.pid)
         assert len(started) >= 5
-        process.send_signal(signal.SIGKILL)
+        if whole_group:
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.send_signal(signal.SIGKILL)
     assert wait_for(lambda: not any(is_alive(pid) for pid in started))
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from eventscore_local.errors import MappingMisconfigured
 from eventscore_local.event_source_mappings.batching import BatchLimits
@@ -111,7 +111,7 @@ def test_a_hopeless_record_goes_to_a_topic_and_its_partition_moves_on(
             "log_level": 2,
         }
     )
-    consumer.subscribe(["failures"])
+    consumer.assign([TopicPartition("failures", n) for n in range(PARTITIONS)])
     (message,) = consumer.consume(1, TIMEOUT_S)
     consumer.close()
     document = json.loads(message.value() or b"")

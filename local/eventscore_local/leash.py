@@ -61,16 +61,18 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 def main(command: list[str]) -> int:
     """Run `command`; returns its exit status, or 128 + the signal that ended it."""
     adopt_orphans()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starter's affair; it closes the leash
-    leash, wakeup = os.pipe()
+    signals, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    # Ctrl-C and a closed terminal reach the starter too, which then lets go of the leash. Handlers rather than SIG_IGN,
+    # which the command would inherit.
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None:
-        ready, _, _ = select.select([0, leash], [], [])
-        if leash in ready:
-            os.read(leash, 512)
+        ready, _, _ = select.select([0, signals], [], [])
+        if signals in ready and signal.SIGTERM in os.read(signals, 512):
+            break
         if 0 in ready and not os.read(0, 512):
             break
     end(process)

@@ -19,7 +19,12 @@ _ID = {
 def producer_schema(contract: Contract) -> dict[str, Any]:
     """The JSON Schema (2020-12) of an event: what it accepts, the function scores; what it refuses, the function rejects."""
     event = contract.event
-    properties: dict[str, Any] = {event.id: {**_ID, "description": "identifies the event; comes back with its score"}}
+    properties: dict[str, Any] = {
+        event.id: {
+            **_ID,
+            "description": "identifies the event; comes back with its score; an integer is written without fraction or exponent",
+        }
+    }
     required = [event.id]
     if event.time is not None:
         properties[event.time] = {

@@ -1,0 +1,83 @@
+# eventscore. Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+TOOLS := .tools
+# Emulators and the SAM command line live in environments of their own: their pins and ours exclude each other.
+UV_TOOL := UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(UV) tool install --quiet --python $(BIN)/python
+UV_INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraints requirements/constraints.txt
+TORCH := torch==2.13.0
+# Where pip looks for torch besides its own index; on Linux the CPU build is a tenth of the default CUDA build:
+#   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+OUT := build/train-demo
+
+export SAM_CLI_TELEMETRY := 0
+export AWS_DEFAULT_REGION ?= us-east-1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-train demo test check fix train-demo bench requirements clean
+
+help: ## List the commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.stamp-demo ## Make .venv and install what the demo needs (no torch).
+
+setup-train: .venv/.stamp-dev ## Install what training, tests and checks need, too (torch).
+
+demo: setup ## Run the whole loop on this machine, on real flights.
+	$(BIN)/eventscore demo
+
+test: setup-train ## Run every test.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: setup-train ## Lint, types, import rules, the template. Changes nothing.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(TOOLS)/bin/sam validate --lint
+
+fix: setup-train ## Format, and mend what the linter can mend.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train-demo: setup-train ## Make the demo's model anew, from the flights, into build/train-demo (CPU, minutes).
+	$(BIN)/python -m eventscore_flights
+	@test -f $(OUT)/signing.pem || $(BIN)/eventscore keys new $(OUT)/signing.pem
+	run=$$($(BIN)/eventscore train examples/flights/training.toml --runs $(OUT)/runs) && \
+		$(BIN)/eventscore publish "$$run" --store $(OUT)/model_store --signing-key $(OUT)/signing.pem --promote live
+	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
+
+bench: setup-train ## Measure throughput and cold start, each beside its peer and its floor.
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/cold_start.py
+
+requirements: setup ## Resolve the pins in requirements/ anew.
+	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+		--extra local --extra train --extra dev --constraints - pyproject.toml | \
+		grep -vE '^(nvidia-|cuda-|triton|torch)' > requirements/constraints.txt
+	for tool in ministack aws-sam-cli; do grep "^$$tool==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
+		--python-version 3.11 --no-header --no-annotate --output-file requirements/$$tool.txt.new - && \
+		mv requirements/$$tool.txt.new requirements/$$tool.txt; done
+
+clean: ## Remove everything that make made.
+	rm -rf .venv $(TOOLS) build .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/.stamp-uv: requirements/constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("eventscore needs Python 3.11 or newer, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements/constraints.txt)
+	@touch $@
+
+.venv/.stamp-demo: .venv/.stamp-uv pyproject.toml requirements/constraints.txt requirements/ministack.txt requirements/aws-sam-cli.txt
+	$(UV_INSTALL) --editable '.[local]'
+	$(UV_TOOL) --constraints requirements/ministack.txt $$(grep '^ministack==' requirements/ministack.txt)
+	$(UV_TOOL) --constraints requirements/aws-sam-cli.txt $$(grep '^aws-sam-cli==' requirements/aws-sam-cli.txt)
+	@touch $@
+
+# torch through pip, which knows the machine's own wheel folders and indexes; then the rest, which finds it there.
+.venv/.stamp-dev: .venv/.stamp-demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(UV_INSTALL) --editable '.[local,train,dev]'
+	@touch $@

@@ -45,7 +45,7 @@ fix: setup-train ## Format, and mend what the linter can mend.
 train-demo: setup-train ## Make the demo's model anew, from the flights, into build/train-demo (CPU, minutes).
 	$(BIN)/python -m eventscore_flights
 	@test -f $(OUT)/signing.pem || $(BIN)/eventscore keys new $(OUT)/signing.pem
-	run=$$($(BIN)/eventscore train examples/flights/training.toml --runs $(OUT)/runs) && \
+	@run=$$($(BIN)/eventscore train examples/flights/training.toml --runs $(OUT)/runs) && \
 		$(BIN)/eventscore publish "$$run" --store $(OUT)/model_store --signing-key $(OUT)/signing.pem --promote live
 	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 

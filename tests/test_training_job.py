@@ -99,7 +99,7 @@ def test_golden_events_go_where_serving_can_differ(run: TrainedVersion) -> None:
     assert len({event["order"] for event in events}) == 64
     scores = [line["score"] for line in lines]
     assert max(scores) - min(scores) > 0.5
-    assert run.report.golden.tolerance >= 1e-4
+    assert run.report.golden.tolerance >= 1e-3
 
 
 def test_the_baseline_counts_every_row(run: TrainedVersion) -> None:

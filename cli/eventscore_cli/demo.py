@@ -126,7 +126,14 @@ class _Screen:
 def _show(console: Console, summary: Summary) -> None:
     document = summary.document
     console.print()
-    table = Table("source", title="Where every message ended", title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table = Table(
+        "source",
+        title="Where every message ended",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,  # all of it fits into 80 columns
+    )
     for column in ("sent", "scored", "rejected", "returned", "lost", "events/s", "p50 ms", "p99 ms"):
         table.add_column(column, justify="right")
     for source, account in summary.sources.items():

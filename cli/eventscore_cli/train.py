@@ -10,6 +10,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 
+_SHORT = {
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "log_loss": "log loss",
+    "calibration_error": "ECE",
+    "mean_score": "mean",
+    "positive_share": "positives",
+}
+
+
 @click.command()
 @click.argument("configuration", type=click.Path(path_type=Path), metavar="TRAINING.TOML")
 @click.option(
@@ -58,7 +68,8 @@ def command(configuration: Path, runs: Path | None, seed: int | None, device: st
             progress.update(tasks[step.phase], completed=step.done, total=step.total, detail=step.detail)
 
         trained = train(config, show)
-    table = Table("test part", *trained.report.metrics["int8"], box=None, pad_edge=False)
+    names = [_SHORT.get(name, name) for name in trained.report.metrics["int8"]]
+    table = Table("test part", *names, box=None, pad_edge=False)
     for precision, metrics in trained.report.metrics.items():
         table.add_row(precision, *(f"{value:.4f}" for value in metrics.values()))
     console.print(table)

@@ -20,7 +20,8 @@ from eventscore_training.inference import run_graph
 from eventscore_training.table import Table
 
 GOLDEN_EVENTS = 64
-SMALLEST_TOLERANCE = 1e-4
+SMALLEST_TOLERANCE = 1e-3
+"""A version that refuses to load on a CPU that nobody tried costs more than a thousandth of probability that goes unnoticed."""
 _UNSEEN = "?"
 _TIME = "2020-01-01T00:00:00Z"
 
@@ -49,7 +50,7 @@ def golden_lines(graph: bytes, events: list[Event], contract: Contract) -> bytes
 
 
 def golden_tolerance(graph: bytes, validation: Table, contract: Contract) -> float:
-    """How far a golden score may lie off on another CPU: at least 1e-4.
+    """How far a golden score may lie off on another CPU: at least 1e-3.
 
     Twice the largest difference, over the validation part, between the graph as ONNX Runtime optimises it (integer kernels)
     and as it stands (float arithmetic on the same quantized values): the two round differently, as two CPUs may.

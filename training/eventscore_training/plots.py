@@ -84,6 +84,7 @@ def precision_difference(scores: Scores) -> str:
         differences = scores["int8"].astype(np.float64) - scores["fp32"].astype(np.float64)
         axes.hist(differences, bins=60, histtype="step", color=_COLOURS["int8"])
         axes.set(xlabel="int8 score - fp32 score", ylabel="events", yscale="log")
+        axes.locator_params(axis="x", nbins=5)
 
     return _svg(draw)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from eventscore_flights.demo.stack import TOPIC, DemoStack
 from eventscore_local.kafka_cluster import PARTITIONS
 
 CONSUMER_GROUP = "eventscore-score"
+_MARGIN_S = 2.0
 
 
 class Collectors:
@@ -83,13 +85,23 @@ def receive(sqs: Any, queue_url: str, *, wait_s: int, visibility_timeout_s: int 
     return messages
 
 
-def left_at_sqs(stack: DemoStack) -> set[str]:
-    """Ids of the messages in the dead letter queue, and of those that lie in the queue itself, visible again or for the first time."""
+def left_at_sqs(stack: DemoStack, visibility_timeout_s: float) -> set[str]:
+    """Ids of the messages in the queue itself and in its dead letter queue; those in flight are waited for, until they are visible again."""
+    deadline = time.monotonic() + visibility_timeout_s + _MARGIN_S
+    while _in_flight(stack) and time.monotonic() < deadline:
+        time.sleep(0.1)
     found: set[str] = set()
-    for queue_url in (stack.dead_letters_url, stack.events_url):
+    # In this order: receiving from the queue moves messages that came too often to the dead letter queue.
+    for queue_url in (stack.events_url, stack.dead_letters_url):
         while messages := receive(stack.sqs, queue_url, wait_s=0, visibility_timeout_s=3600):
             found.update(message["MessageId"] for message in messages)
     return found
+
+
+def _in_flight(stack: DemoStack) -> bool:
+    name = "ApproximateNumberOfMessagesNotVisible"
+    answer = stack.sqs.get_queue_attributes(QueueUrl=stack.events_url, AttributeNames=[name])
+    return int(answer["Attributes"][name]) > 0
 
 
 def left_at_kinesis(stack: DemoStack, accounts: Accounts, checkpoints: dict[str, str]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from eventscore_flights.demo.stack import (
     FUNCTION_TIMEOUT_S,
     RETRY_ATTEMPTS,
     TOPIC,
+    VISIBILITY_TIMEOUT_S,
     DemoStack,
     function_variables,
     set_up,
@@ -53,7 +54,10 @@ _UNDER_WAY = 1_000
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What the demo runs with. ``root`` is the checkout; ``deadline_s`` bounds the wait for the last message."""
+    """What the demo runs with. ``root`` is the checkout; ``deadline_s`` bounds the wait for the last message.
+
+    ``visibility_timeout_s`` is how long a returned SQS message stays away from its queue.
+    """
 
     root: Path
     store: Path
@@ -61,6 +65,7 @@ class DemoOptions:
     events: int = 24_000
     environments: int = 3
     deadline_s: float = 240.0
+    visibility_timeout_s: int = VISIBILITY_TIMEOUT_S
     worker_process: bool = False
 
 
@@ -85,8 +90,16 @@ class DemoFailed(Exception):
     """The demo could not run to its end; the message says what stopped it."""
 
 
-def run_demo(options: DemoOptions, watcher: Watcher) -> Summary:
+def run_demo(
+    options: DemoOptions,
+    watcher: Watcher,
+    plan: Plan | None = None,
+    variables: Callable[[Ministack, DemoStack, str, str], Mapping[str, str]] = function_variables,
+) -> Summary:
     """Run the whole loop on this machine.
+
+    ``plan`` is what to send (default: ``options.events`` flights of the test period, which are fetched the first time);
+    ``variables`` make the function's environment, so that a test can put a fault between it and its AWS.
 
     Raises:
         DemoFailed: the function cannot load its model, or a producer cannot send.
@@ -94,15 +107,16 @@ def run_demo(options: DemoOptions, watcher: Watcher) -> Summary:
         FlightsUnavailable: the flights cannot be fetched.
 
     """
-    watcher.step("flights: the test period, November and December 2013")
-    tables = prepare(options.root / "build" / "flights", on_progress=watcher.step)
-    plan = make_plan(tables.test, options.events)
+    if plan is None:
+        watcher.step("flights: the test period, November and December 2013")
+        tables = prepare(options.root / "build" / "flights", on_progress=watcher.step)
+        plan = make_plan(tables.test, options.events)
     watcher.step("layers: only what ships is importable in the function")
     layers = build_for_host(options.root)
     with ExitStack() as stack:
         watcher.step("AWS on this machine: S3, SQS, Kinesis, CloudWatch (ministack)")
         aws = stack.enter_context(Ministack(options.root))
-        resources = set_up(aws)
+        resources = set_up(aws, options.visibility_timeout_s)
         watcher.step("Kafka: three brokers (librdkafka's mock cluster)")
         kafka = stack.enter_context(KafkaCluster())
         kafka.create_topic(TOPIC)
@@ -113,7 +127,7 @@ def run_demo(options: DemoOptions, watcher: Watcher) -> Summary:
             folder=options.root / "functions" / "score",
             managed_runtime=layers.managed_runtime,
             layers=layers.layers,
-            variables=function_variables(aws, resources, MODEL, options.trusted_keys),
+            variables=variables(aws, resources, MODEL, options.trusted_keys),
             timeout_s=FUNCTION_TIMEOUT_S,
         )
         pool = stack.enter_context(
@@ -133,7 +147,7 @@ def run_demo(options: DemoOptions, watcher: Watcher) -> Summary:
         watcher.step("matching what was sent with what arrived, message id by message id")
         settled = accounts.settle(
             {
-                "sqs": left_at_sqs(resources),
+                "sqs": left_at_sqs(resources, options.visibility_timeout_s),
                 "kinesis": left_at_kinesis(resources, accounts, mappings.kinesis.checkpoints),
                 "kafka": left_at_kafka(resources, accounts, kafka.bootstrap_servers),
             }
@@ -206,7 +220,8 @@ class _Running:
 
     def all_idle(self) -> bool:
         """Whether no source holds anything that is not brought to an end. Raises what ended a mapping before its time."""
-        return all(mapping.wait_until_idle(0.0) for mapping in self._mappings)
+        # A second is ten reads of a shard: idle is only what was found so after the question.
+        return all(mapping.wait_until_idle(1.0) for mapping in self._mappings)
 
 
 class _Producers:

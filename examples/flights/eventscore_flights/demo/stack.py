@@ -38,7 +38,7 @@ class DemoStack:
     stream_arn: str
 
 
-def set_up(aws: Ministack) -> DemoStack:
+def set_up(aws: Ministack, visibility_timeout_s: int = VISIBILITY_TIMEOUT_S) -> DemoStack:
     """Make the bucket, the queues and the stream, and wait until the stream can be written to."""
     sqs, kinesis, s3 = aws.client("sqs"), aws.client("kinesis"), aws.client("s3")
     s3.create_bucket(Bucket=BUCKET)
@@ -56,7 +56,7 @@ def set_up(aws: Ministack) -> DemoStack:
         kinesis=kinesis,
         cloudwatch=aws.client("cloudwatch"),
         s3=s3,
-        events_url=queue("events", VisibilityTimeout=str(VISIBILITY_TIMEOUT_S), RedrivePolicy=redrive),
+        events_url=queue("events", VisibilityTimeout=str(visibility_timeout_s), RedrivePolicy=redrive),
         dead_letters_url=dead_letters_url,
         scores_url=queue("scores"),
         rejects_url=queue("rejects"),

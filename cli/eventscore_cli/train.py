@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-
 _SHORT = {
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",

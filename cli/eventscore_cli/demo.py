@@ -24,7 +24,7 @@ from eventscore_flights.source import FlightsUnavailable
 
 
 @click.command()
-@click.option("--events", type=click.IntRange(30, 54_065), default=24_000, show_default=True, help="Flights to send.")
+@click.option("--events", type=click.IntRange(30, 54_065), default=21_000, show_default=True, help="Flights to send.")
 @click.option(
     "--environments",
     type=click.IntRange(1, 16),

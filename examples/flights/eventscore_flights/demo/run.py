@@ -62,7 +62,7 @@ class DemoOptions:
     root: Path
     store: Path
     trusted_keys: str
-    events: int = 24_000
+    events: int = 21_000
     environments: int = 3
     deadline_s: float = 240.0
     visibility_timeout_s: int = VISIBILITY_TIMEOUT_S

@@ -41,5 +41,9 @@ def new(file: Path) -> None:
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 def show(file: Path) -> None:
-    """Print the public key of the private key in FILE."""
+    """Print the public key of the private key in FILE.
+
+    \b
+    Example: eventscore keys show ~/.eventscore/signing.pem
+    """
     click.echo(Ed25519Signer.from_file(file).public_key)

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (EventscoreError, LocalError) as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)  # as click writes its own
         sys.exit(1)
     except BrokenPipeError:
         # The reader went away (`eventscore ... | head`); the interpreter must not complain of it while it ends.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from eventscore.signing import Ed25519Signer
+from eventscore.artifact import load_artifact
+from eventscore.signing import Ed25519Signer, Ed25519Verifier, parse_trusted_keys
 from eventscore.store.location import open_store
 from eventscore.store.versions import CHANNEL_NAMES, ModelVersions
 from eventscore_cli.options import signing_key_option, store_option
@@ -36,5 +37,10 @@ def command(run: Path, store: str, signing_key: Path, channel: str | None) -> No
     manifest = publish(load_run(run), objects, signer)
     click.echo(f"published {manifest.model} {manifest.version} to {objects.url}")
     if channel is not None:
-        ModelVersions(objects, manifest.model).promote(manifest.version, channel)
+        versions = ModelVersions(objects, manifest.model)
+        seen = versions.channels()
+        # As for `promote`: nothing is pointed at that has not proved itself. The key that signs is the one to trust here.
+        own_key = Ed25519Verifier(parse_trusted_keys(signer.public_key))
+        load_artifact(versions, manifest.version, own_key)
+        versions.promote(manifest.version, channel, seen)
         click.echo(f"{channel} -> {manifest.version}")

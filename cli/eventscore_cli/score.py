@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,12 +15,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eventscore.artifact import Artifact, load_artifact
-from eventscore.scoring import Answer, score_messages
+from eventscore.errors import FileMissing, NoSuchVersion
+from eventscore.scoring import Answer, Outcome, score_messages
+from eventscore.signing import Ed25519Verifier
 from eventscore.store.location import open_store
 from eventscore.store.versions import CHANNEL_NAMES, LIVE, ModelVersions
 from eventscore_cli.options import store_option, trusted_keys_option, verifier
 
 _BATCH = 5_000
+_Message = tuple[int, bytes]
+"""An event: its line in the file (in Parquet its row), from 1, and its bytes."""
 
 
 @click.command()
@@ -31,7 +36,9 @@ _BATCH = 5_000
     "--output", type=click.File("wb", lazy=True), default="-", show_default="standard output", help="JSON Lines."
 )
 @click.option(
-    "--rejects", type=click.File("wb", lazy=True), help="Where rejected events go, with their reasons (JSON Lines)."
+    "--rejects",
+    type=click.File("wb", lazy=True),
+    help="What was rejected: line (or row), reason, field and detail of each (JSON Lines).",
 )
 @store_option
 @trusted_keys_option
@@ -54,19 +61,20 @@ def command(
     \b
     Example: eventscore score flights.jsonl --model flight-delay --output scores.jsonl --rejects rejects.jsonl
     """
-    versions = ModelVersions(open_store(store), model)
-    artifact = load_artifact(versions, version or versions.resolve(channel), verifier(trusted_keys))
+    for written in (output, rejects):
+        _refuse_to_write_over(file, written)
+    artifact = _artifact(ModelVersions(open_store(store), model), version, channel, verifier(trusted_keys))
     total, messages = _messages(file)
     encode = msgspec.json.Encoder().encode
     reasons: Counter[str] = Counter()
     scored = 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("scoring", total=total)
-        for number, outcomes in _scored(artifact, messages):
+        for lines, outcomes in _scored(artifact, messages):
             answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
             scored += len(answers)
             output.write(b"".join(encode(answer) + b"\n" for answer in answers))
-            for line, outcome in enumerate(outcomes, start=number + 1):
+            for line, outcome in zip(lines, outcomes, strict=True):
                 if isinstance(outcome, Answer):
                     continue
                 reasons[outcome.reason] += 1
@@ -78,50 +86,74 @@ def command(
                         "detail": outcome.detail,
                     }
                     rejects.write(encode(rejected) + b"\n")
-            progress.update(task, completed=number + len(outcomes))
+            progress.advance(task, len(outcomes))
+    # Both exist from now on, even if nothing was written: no reader takes an older run's for this one's.
     output.flush()
+    if rejects is not None:
+        rejects.flush()
     click.echo(f"{scored} scored by {artifact.model} {artifact.version}, {reasons.total()} rejected", err=True)
     for reason, count in reasons.most_common():
         click.echo(f"  {count:>8} {reason}", err=True)
 
 
-def _scored(artifact: Artifact, messages: Iterable[bytes]) -> Iterator[tuple[int, list[Any]]]:
-    number = 0
+def _refuse_to_write_over(file: Path, written: IO[bytes] | None) -> None:
+    name = "" if written is None else str(written.name)
+    if Path(name).is_file() and file.samefile(name):
+        raise click.UsageError(f"{file} would be written over while it is read; name another file for the output")
+
+
+def _artifact(versions: ModelVersions, version: str | None, channel: str, trusted: Ed25519Verifier) -> Artifact:
+    if version is None:
+        return load_artifact(versions, versions.resolve(channel), trusted)
+    try:
+        return load_artifact(versions, version, trusted)
+    except FileMissing:
+        known = versions.versions()
+        if version in known:
+            raise
+        raise NoSuchVersion(versions.model, version, known) from None
+
+
+def _scored(artifact: Artifact, messages: Iterable[_Message]) -> Iterator[tuple[list[int], list[Outcome]]]:
     iterator = iter(messages)
-    while batch := [message for _, message in zip(range(_BATCH), iterator, strict=False)]:
-        yield number, score_messages(artifact, batch, datetime.now(UTC))
-        number += len(batch)
+    while batch := list(itertools.islice(iterator, _BATCH)):
+        outcomes = score_messages(artifact, [content for _, content in batch], datetime.now(UTC))
+        yield [line for line, _ in batch], outcomes
 
 
-def _messages(file: Path) -> tuple[int, Iterator[bytes]]:
-    """How many events the file holds, and their bytes one after the other."""
+def _messages(file: Path) -> tuple[int, Iterator[_Message]]:
+    """How many events the file holds, and the events one after the other."""
     if file.suffix == ".parquet":
         return _parquet(file)
     with file.open("rb") as lines:
         total = sum(1 for line in lines if line.strip())
 
-    def read() -> Iterator[bytes]:
+    def read() -> Iterator[_Message]:
         with file.open("rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield line.rstrip(b"\r\n")
+                    yield number, line.rstrip(b"\r\n")
 
     return total, read()
 
 
-def _parquet(file: Path) -> tuple[int, Iterator[bytes]]:
+def _parquet(file: Path) -> tuple[int, Iterator[_Message]]:
     import polars as pl  # 150 ms that JSON Lines need not pay
 
-    try:
-        frame = pl.scan_parquet(file)
-        total = int(frame.select(pl.len()).collect().item())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise click.ClickException(f"{file}: expected a Parquet file: {str(error).splitlines()[0]}") from None
+    def collected(frame: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return frame.collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise click.ClickException(f"{file}: expected a Parquet file: {str(error).splitlines()[0]}") from None
+
+    frame = pl.scan_parquet(file)
+    total = int(collected(frame.select(pl.len())).item())
     encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
-    def read() -> Iterator[bytes]:
+    def read() -> Iterator[_Message]:
         for offset in range(0, total, _BATCH):
-            for row in frame.slice(offset, _BATCH).collect().iter_rows(named=True):
-                yield encode(row)
+            rows = collected(frame.slice(offset, _BATCH)).iter_rows(named=True)
+            for number, row in enumerate(rows, start=offset + 1):
+                yield number, encode(row)
 
     return total, read()

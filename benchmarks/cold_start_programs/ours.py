@@ -1,0 +1,13 @@
+"""A cold start of the function: import the handler as Lambda does, answer one direct event. Argument: a file with the event."""
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+handler = importlib.import_module("app").handler  # the function's folder is on PYTHONPATH
+event = json.loads(Path(sys.argv[1]).read_bytes())
+answers = handler([event], SimpleNamespace(aws_request_id="cold-start"))
+print(json.dumps({"done_ns": time.monotonic_ns(), "score": answers[0].get("score")}))

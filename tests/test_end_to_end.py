@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ import made_flights
 import small_model
 from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
+from eventscore.store.versions import ModelVersions
+from eventscore_cli.main import main
+from eventscore_cli.options import stack_trusted_keys
 from eventscore_flights.demo.plan import SOURCES, Plan, Planned, make_plan
 from eventscore_flights.demo.poison import POISON
 from eventscore_flights.demo.report import render_report
@@ -36,6 +39,7 @@ from throttled_sqs import ThrottledSqs
 pytestmark = [pytest.mark.emulator, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).resolve().parent.parent
+MODEL_STORE = ROOT / "model_store"
 FLIGHTS = 300
 
 
@@ -139,7 +143,6 @@ def test_summary_json_holds_what_readers_of_it_count_on(demo: Run) -> None:
 
 def test_the_report_is_one_page_that_needs_no_other(demo: Run) -> None:
     page = render_report(demo.summary)
-    assert made_flights.VERSION in page
     assert 'src="http' not in page
     assert "<link" not in page
 
@@ -155,6 +158,58 @@ def test_nothing_that_was_started_stays_and_nothing_was_open_to_the_network(demo
     assert len(demo.started) >= 5
     assert demo.addresses == {"0100007F"}
     assert not any(is_alive(pid) for pid in demo.started)
+
+
+def show(
+    summary: Summary, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """What `eventscore demo` makes of a run that ended so: its exit code, and all that it says, on a terminal of 80 columns."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("eventscore_cli.demo.run_demo", lambda options, watcher: summary)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--store", str(MODEL_STORE), "--out", str(folder)])
+    told = capsys.readouterr()
+    return int(str(ended.value.code)), told.out + told.err
+
+
+def test_the_command_shows_the_figures_and_writes_them_down(
+    demo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, told = show(demo.summary, tmp_path / "out", monkeypatch, capsys)
+    assert code == 0
+    assert json.loads((tmp_path / "out/summary.json").read_text()) == json.loads(json.dumps(demo.summary.document))
+    assert made_flights.VERSION in (tmp_path / "out/report.html").read_text()
+    (header,) = [line for line in told.splitlines() if line.strip().startswith("source")]
+    assert header.split() == [
+        "source",
+        "sent",
+        "scored",
+        "rejected",
+        "returned",
+        "lost",
+        "events/s",
+        "p50",
+        "ms",
+        "p99",
+        "ms",
+    ]
+    for source, account in demo.summary.sources.items():
+        row, *_ = [line for line in told.splitlines() if line.strip().startswith(f"{source} ")]
+        assert row.split()[1:4] == [str(account.sent), str(account.scored), str(account.rejected)]
+
+
+def test_the_command_ends_with_1_if_anything_was_lost(
+    demo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kafka = demo.summary.sources["kafka"]
+    lossy = replace(
+        demo.summary, sources={**demo.summary.sources, "kafka": replace(kafka, scored=kafka.scored - 1, lost=1)}
+    )
+    code, told = show(lossy, tmp_path / "out", monkeypatch, capsys)
+    assert code == 1
+    assert f"Error: kafka: 1 of {kafka.sent} messages are lost" in told
+    assert json.loads((tmp_path / "out/summary.json").read_text())["sources"]["kafka"]["lost"] == 1
 
 
 def lanes(per_source: int) -> Plan:
@@ -203,54 +258,67 @@ def test_what_the_sink_refuses_goes_back_to_its_source_and_ends_in_its_dead_lett
     assert summary.errors == (), "a throttled sink is no error of the function"
 
 
+@dataclass(frozen=True)
+class Deployed:
+    """The function, one environment of it, cold, before a bucket with the committed model; and what it logs."""
+
+    pool: EnvironmentPool
+    s3: Any
+    log: list[str]
+
+    def put(self, key: str, content: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+
 @pytest.fixture
-def function_and_bucket(
-    flight_store: Path, signer: Ed25519Signer
-) -> Iterator[tuple[EnvironmentPool, DemoStack, list[str]]]:
-    """One environment of the function, cold, before a bucket with the small version."""
+def deployed() -> Iterator[Deployed]:
     layers = build_for_host(ROOT)
+    trusted = stack_trusted_keys(ROOT / "samconfig.toml")
+    assert trusted is not None
     log: list[str] = []
     with Ministack(ROOT) as aws:
         stack = set_up(aws)
-        sync_folder(stack.s3, flight_store, BUCKET)
+        sync_folder(stack.s3, MODEL_STORE, BUCKET)
         function = FunctionConfiguration(
             ROOT / "functions" / "score",
             layers.managed_runtime,
             layers.layers,
-            function_variables(aws, stack, made_flights.MODEL, signer.public_key),
+            function_variables(aws, stack, made_flights.MODEL, trusted),
         )
         with EnvironmentPool(ROOT, function, 1, log.append) as pool:
-            yield pool, stack, log
+            yield Deployed(pool, stack.s3, log)
 
 
-def test_one_flipped_byte_in_the_bucket_is_refused_by_the_name_of_its_file(
-    function_and_bucket: tuple[EnvironmentPool, DemoStack, list[str]], flight_store: Path
-) -> None:
-    pool, stack, log = function_and_bucket
-    good = json.dumps(made_flights.event(made_flights.flights(1)[0]))
-    batches = [sqs(good), kinesis(good.encode()), [json.loads(good)], {"eventscore": "warm-up"}]
-    for file, named, error in (
-        ("model.onnx", "model.onnx", "DigestMismatch"),
-        ("manifest.json", "manifest.json", "SignatureMismatch"),
-        ("manifest.sig", "manifest.sig", "SignatureMismatch"),
+def test_one_flipped_byte_in_the_bucket_is_refused_by_the_name_of_its_file(deployed: Deployed) -> None:
+    events = json.loads((ROOT / "events" / "direct.json").read_text())
+    versions = ModelVersions(FolderStore(MODEL_STORE), made_flights.MODEL)
+    live = versions.resolve("live")
+    good = json.dumps(events[0])
+    batches = [sqs(good), kinesis(good.encode()), events, {"eventscore": "warm-up"}]
+    for file, error in (
+        ("model.onnx", "DigestMismatch"),
+        ("manifest.json", "SignatureMismatch"),
+        ("manifest.sig", "SignatureMismatch"),
     ):
-        key = f"{made_flights.MODEL}/versions/{made_flights.VERSION}/{file}"
-        content = (flight_store / key).read_bytes()
+        key = versions.key(live, file)
+        content = (MODEL_STORE / key).read_bytes()
         flipped = bytearray(content)
         flipped[len(flipped) // 2] ^= 0x01
-        stack.s3.put_object(Bucket=BUCKET, Key=key, Body=bytes(flipped))
+        deployed.put(key, bytes(flipped))
         for batch in batches:
-            refused = pool.invoke(json.dumps(batch).encode()).error
+            refused = deployed.pool.invoke(json.dumps(batch).encode()).error
             assert refused is not None
             assert refused.type == error
-            assert f"versions/{made_flights.VERSION}/{named}" in refused.message
-        assert any("ModelLoadFailed" in line for line in log)
-        assert any(f"versions/{made_flights.VERSION}/{file}" in line and '"level":"ERROR"' in line for line in log)
-        log.clear()
-        stack.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
-    answer = pool.invoke(json.dumps([json.loads(good)]).encode())
+            assert key in refused.message
+        assert any("ModelLoadFailed" in line for line in deployed.log)
+        assert any(key in line and '"level":"ERROR"' in line for line in deployed.log)
+        deployed.log.clear()
+        deployed.put(key, content)
+    answer = deployed.pool.invoke(json.dumps(events).encode())
     assert answer.error is None, "the repaired bucket is served by the same environment"
-    assert json.loads(answer.payload)[0]["version"] == made_flights.VERSION
+    answers = json.loads(answer.payload)
+    assert [one["event_id"] for one in answers] == [event["flight_id"] for event in events]
+    assert {one["version"] for one in answers} == {live}
 
 
 def test_a_demo_that_cannot_load_its_model_says_which_file_and_leaves_nothing_running(

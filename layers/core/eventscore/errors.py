@@ -70,7 +70,7 @@ class InvocationNotRecognised(EventscoreError):
 class ContractViolation(EventscoreError):
     """One event breaks its contract, and will break it again: it is rejected and never retried.
 
-    ``reason`` is one of :data:`eventscore.decoding.REASONS`, ``field`` the event's field where one is to blame.
+    ``reason`` is one of :data:`eventscore.violations.REASONS`, ``field`` the event's field where one is to blame.
     The message holds no value of the event: it goes to logs as well as to the reject queue.
     """
 

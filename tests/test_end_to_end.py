@@ -250,7 +250,9 @@ def test_what_the_sink_refuses_goes_back_to_its_source_and_ends_in_its_dead_lett
                 "AWS_ENDPOINT_URL_SQS": proxies[0].endpoint_url,
             }
 
-        summary = run_demo(options(flight_store, signer, visibility_timeout_s=1), Watcher(), plan, variables)
+        summary = run_demo(
+            options(flight_store, signer, visibility_timeout_s=1, quiet_s=1.0), Watcher(), plan, variables
+        )
     assert proxies[0].unavailable, "calls that were refused as a whole are tried again by the function itself"
     assert summary.problems == ()
     for source, account in summary.sources.items():

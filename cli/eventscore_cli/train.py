@@ -37,18 +37,18 @@ def command(configuration: Path, runs: Path | None, seed: int | None, device: st
     \b
     Example: eventscore train examples/flights/training.toml
     """
+    from eventscore_training import train
+    from eventscore_training.config import load_training_config
+    from eventscore_training.progress import Progress as Step
+
+    overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
+    config = load_training_config(configuration, overrides)  # before torch, whose import takes seconds
     try:
         import torch  # noqa: F401  the error should name the extra, not a module inside the job
     except ImportError:
         raise click.ClickException(
             "training needs torch: run `make setup-train`, or pip install 'eventscore[train]'"
         ) from None
-    from eventscore_training import train
-    from eventscore_training.config import load_training_config
-    from eventscore_training.progress import Progress as Step
-
-    overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
-    config = load_training_config(configuration, overrides)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:<10}"),

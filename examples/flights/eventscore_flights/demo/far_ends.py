@@ -86,7 +86,7 @@ def receive(sqs: Any, queue_url: str, *, wait_s: int, visibility_timeout_s: int 
 
 
 def left_at_sqs(stack: DemoStack, visibility_timeout_s: float) -> set[str]:
-    """Ids of the messages in the queue itself and in its dead letter queue; those in flight are waited for, until they are visible again."""
+    """Ids of the messages in the queue itself and in its dead letter queue; those in flight are waited for until they are visible."""
     deadline = time.monotonic() + visibility_timeout_s + _MARGIN_S
     while _in_flight(stack) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -47,7 +47,7 @@ from eventscore_local.ministack import Ministack
 MODEL = "flight-delay"
 SERVICE = "score"
 _BATCH = BatchLimits(size=200, window_s=1.0)
-_QUIET_S = 5.0
+_ROOM_TIMEOUT_S = 5.0
 _UNDER_WAY = 1_000
 """Messages of one source that may be under way at a time."""
 
@@ -56,7 +56,8 @@ _UNDER_WAY = 1_000
 class DemoOptions:
     """What the demo runs with. ``root`` is the checkout; ``deadline_s`` bounds the wait for the last message.
 
-    ``visibility_timeout_s`` is how long a returned SQS message stays away from its queue.
+    ``visibility_timeout_s`` is how long a returned SQS message stays away from its queue. When nothing has arrived for
+    ``quiet_s`` and every source is idle, what has not arrived is left at its source, or lost.
     """
 
     root: Path
@@ -66,6 +67,7 @@ class DemoOptions:
     environments: int = 3
     deadline_s: float = 240.0
     visibility_timeout_s: int = VISIBILITY_TIMEOUT_S
+    quiet_s: float = 5.0
     worker_process: bool = False
 
 
@@ -143,7 +145,7 @@ def run_demo(
         telemetry.started = time.monotonic()
         with Collectors(resources, accounts) as collectors, _Running(mappings) as running:
             producers = _Producers(resources, kafka.bootstrap_servers, plan, accounts)
-            elapsed_s = _until_ended(plan, accounts, producers, collectors, running, watcher, options.deadline_s)
+            elapsed_s = _until_ended(plan, accounts, producers, collectors, running, watcher, options)
         watcher.step("matching what was sent with what arrived, message id by message id")
         settled = accounts.settle(
             {
@@ -239,7 +241,7 @@ class _Producers:
                 senders[source],
                 plan.messages[source],
                 partial(accounts.note_sent, source),
-                partial(accounts.wait_for_room, source, _UNDER_WAY, _QUIET_S),
+                partial(accounts.wait_for_room, source, _UNDER_WAY, _ROOM_TIMEOUT_S),
             )
             for source in SOURCES
         ]
@@ -260,7 +262,7 @@ def _until_ended(
     collectors: Collectors,
     running: _Running,
     watcher: Watcher,
-    deadline_s: float,
+    options: DemoOptions,
 ) -> float:
     """Wait until every message has arrived somewhere, or nothing moves any more; the answer is the seconds until the last arrival."""
     started = moved_at = time.monotonic()
@@ -283,6 +285,7 @@ def _until_ended(
         if all_sent and ended >= sum(snapshot.sent.values()):
             break
         # What is left went to a dead letter queue, or is lost: the accounts will tell.
-        if now - started > deadline_s or (all_sent and now - moved_at > _QUIET_S and running.all_idle()):
+        quiet = all_sent and now - moved_at > options.quiet_s
+        if now - started > options.deadline_s or (quiet and running.all_idle()):
             break
     return moved_at - started

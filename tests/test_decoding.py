@@ -172,8 +172,11 @@ STRINGS = st.text(alphabet='ab:"\\é{}', max_size=6)
 def test_a_duplicate_key_is_found_whatever_the_strings_hold(
     more: list[tuple[str, str]], colon: str, ascii_only: bool, data: st.DataObject
 ) -> None:
+    time = data.draw(
+        st.sampled_from(["2026-11-21T10:15:00Z", "2026-11-21T10:15:00+00:00", "2026-11-21T10:15:00.123-05:30"])
+    )
     fields: list[tuple[str, Any]] = [
-        *small_model.event(country="a:b", balance=data.draw(st.sampled_from([None, 1, ...]))).items()
+        *small_model.event(at=time, country="a:b", balance=data.draw(st.sampled_from([None, 1, ...]))).items()
     ]
     fields += [(name, small_model.EVENT.get(name, value)) for name, value in more]
     fields = [(name, value) for name, value in fields if value is not ...]
@@ -188,6 +191,18 @@ def test_a_duplicate_key_is_found_whatever_the_strings_hold(
         assert violation(message).reason == "duplicate_key"
     else:
         assert DECODER.decode(message).event_id == "o-1"
+
+
+@pytest.mark.parametrize("time", ["2026-11-21T10:15:00Z", "2026-11-21T10:15:00+00:00", "2026-11-21T10:15:00.5-05:30"])
+@pytest.mark.parametrize("balance", [1, None, ...])
+def test_a_flat_event_without_escapes_is_parsed_once(
+    monkeypatch: pytest.MonkeyPatch, time: str, balance: object
+) -> None:
+    def slow(message: bytes) -> None:
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr("eventscore.duplicate_keys._first_duplicate", slow)
+    DECODER.decode(small_model.message(at=time, balance=balance, order="a:b", country="x:y:z"))
 
 
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))

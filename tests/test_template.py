@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "POWERTOOLS_METRICS_NAMESPACE",
     "POWERTOOLS_LOG_LEVEL",
     "ORT_DISABLE_TELEMETRY",
+    "PYDANTIC_DISABLE_PLUGINS",
 }
 MAY_NAME_ANY_RESOURCE = {
     # The pollers' network interfaces in the cluster's VPC: EC2 knows no narrower resource before they exist.

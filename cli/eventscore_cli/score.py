@@ -64,7 +64,8 @@ def command(
     for written in (output, rejects):
         _refuse_to_write_over(file, written)
     artifact = _artifact(ModelVersions(open_store(store), model), version, channel, verifier(trusted_keys))
-    total, messages = _messages(file)
+    label = artifact.contract.label
+    total, messages = _messages(file, None if label is None else label.field)
     encode = msgspec.json.Encoder().encode
     reasons: Counter[str] = Counter()
     scored = 0
@@ -121,10 +122,10 @@ def _scored(artifact: Artifact, messages: Iterable[_Message]) -> Iterator[tuple[
         yield [line for line, _ in batch], outcomes
 
 
-def _messages(file: Path) -> tuple[int, Iterator[_Message]]:
+def _messages(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
     """How many events the file holds, and the events one after the other."""
     if file.suffix == ".parquet":
-        return _parquet(file)
+        return _parquet(file, label)
     with file.open("rb") as lines:
         total = sum(1 for line in lines if line.strip())
 
@@ -137,7 +138,7 @@ def _messages(file: Path) -> tuple[int, Iterator[_Message]]:
     return total, read()
 
 
-def _parquet(file: Path) -> tuple[int, Iterator[_Message]]:
+def _parquet(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
     import polars as pl  # 150 ms that JSON Lines need not pay
 
     def collected(frame: pl.LazyFrame) -> pl.DataFrame:
@@ -147,6 +148,8 @@ def _parquet(file: Path) -> tuple[int, Iterator[_Message]]:
             raise click.ClickException(f"{file}: expected a Parquet file: {str(error).splitlines()[0]}") from None
 
     frame = pl.scan_parquet(file)
+    if label is not None:
+        frame = frame.drop(label, strict=False)  # a training table may be scored; the truth is in no event
     total = int(collected(frame.select(pl.len())).item())
     encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 

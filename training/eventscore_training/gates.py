@@ -12,12 +12,14 @@ def gate_results(
     gates: Gates, fp32: Mapping[str, float], int8: Mapping[str, float], size_bytes: int
 ) -> tuple[GateResult, ...]:
     """Every gate that the contract sets, against the metrics of the int8 graph on the test part and the version's size."""
+    # A figure that the run did not measure is NaN, and NaN passes no gate.
+    unknown = float("nan")
     measured = {
-        "min_roc_auc": int8["roc_auc"],
-        "min_pr_auc": int8["pr_auc"],
-        "max_log_loss": int8["log_loss"],
-        "max_calibration_error": int8["calibration_error"],
-        "max_int8_auc_loss": fp32["roc_auc"] - int8["roc_auc"],
+        "min_roc_auc": int8.get("roc_auc", unknown),
+        "min_pr_auc": int8.get("pr_auc", unknown),
+        "max_log_loss": int8.get("log_loss", unknown),
+        "max_calibration_error": int8.get("calibration_error", unknown),
+        "max_int8_auc_loss": fp32.get("roc_auc", unknown) - int8.get("roc_auc", unknown),
         "max_size_bytes": float(size_bytes),
     }
     results = []

@@ -9,6 +9,7 @@ decoded event explains, no key is there twice; only otherwise is the event parse
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from eventscore.contract import Contract
@@ -30,8 +31,10 @@ class DuplicateKeys:
         if own_key:
             self._strings = (*self._strings, "rollout_key")
         self._keys = 1 + len(contract.features) + own_key + (contract.event.time is not None)
-        # An RFC 3339 time holds two colons, and a third in its offset. With two, the sum is exact; with three, the slow way decides.
-        self._time_colons = 0 if contract.event.time is None else 2
+        # An RFC 3339 time holds two colons, and may hold a third in its offset; then the time itself is looked at.
+        time = contract.event.time
+        self._time_colons = 0 if time is None else 2
+        self._find_times = None if time is None else re.compile(rb'"%s":\s*"([^"]*)"' % time.encode()).findall
 
     def find(self, message: bytes, event: Any) -> str | None:
         """The first key that the object in ``message`` holds more than once, None if there is none."""
@@ -44,9 +47,15 @@ class DuplicateKeys:
             for attribute, key in self._optional:
                 if getattr(event, attribute) is None and key not in message:
                     colons -= 1
-            if message.count(b":") == colons:
+            surplus = message.count(b":") - colons
+            if surplus == 0 or (surplus == 1 and self._has_offset_with_a_colon(message)):
                 return None
         return _first_duplicate(message)
+
+    def _has_offset_with_a_colon(self, message: bytes) -> bool:
+        """Whether the one time in ``message`` explains a surplus colon."""
+        times = self._find_times(message) if self._find_times is not None else []
+        return len(times) == 1 and times[0].count(b":") == self._time_colons + 1
 
 
 def _first_duplicate(message: bytes) -> str | None:

@@ -49,15 +49,20 @@ def make_plan(test: Path, events: int, seed: int = 2013) -> Plan:
     chosen = frame[[int(position * step) for position in range(min(events, frame.height))]]
     random = Random(seed)  # noqa: S311  reproducible, not secret
     breakers = {source: cycle(POISON[source]) for source in SOURCES}
+    # Evenly among the good events, and each way to break one at least once.
+    every = {
+        source: max(1, min(round(1 / POISON_SHARE), events // len(SOURCES) // len(POISON[source])))
+        for source in SOURCES
+    }
     messages: dict[str, list[Planned]] = {source: [] for source in SOURCES}
     labels: dict[str, bool] = {}
-    for source, row in zip(cycle(SOURCES), chosen.iter_rows(named=True), strict=False):
+    for position, (source, row) in enumerate(zip(cycle(SOURCES), chosen.iter_rows(named=True), strict=False)):
         labels[row["flight_id"]] = row.pop(LABEL_FIELD)
         event = _without_gaps(row)
         key = row["tailnum"] or row["flight"]
         lane = messages[source]
         lane.append(Planned(encode(event), row["flight_id"], key))
-        if random.random() < POISON_SHARE:
+        if position // len(SOURCES) % every[source] == every[source] - 1:
             reason, broken = next(breakers[source])
             lane.append(Planned(broken(event), row["flight_id"], key, reason))
         if random.random() < DUPLICATE_SHARE:

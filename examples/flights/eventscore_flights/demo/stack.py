@@ -90,4 +90,5 @@ def function_variables(aws: Ministack, stack: DemoStack, model: str, trusted_key
         "POWERTOOLS_METRICS_NAMESPACE": "eventscore",
         "POWERTOOLS_LOG_LEVEL": "INFO",
         "ORT_DISABLE_TELEMETRY": "1",
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
     }

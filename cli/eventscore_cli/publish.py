@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from eventscore.artifact import load_artifact
+from eventscore.errors import SettingsInvalid
 from eventscore.signing import Ed25519Signer, Ed25519Verifier, parse_trusted_keys
 from eventscore.store.location import open_store
 from eventscore.store.versions import CHANNEL_NAMES, ModelVersions
-from eventscore_cli.options import signing_key_option, store_option
+from eventscore_cli.options import signing_key_option, store_option, trusted_keys_option, verifier
 
 
 @click.command()
@@ -20,11 +22,12 @@ from eventscore_cli.options import signing_key_option, store_option
 @click.option(
     "--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="Point this channel at the new version, too."
 )
-def command(run: Path, store: str, signing_key: Path, channel: str | None) -> None:
+@trusted_keys_option
+def command(run: Path, store: str, signing_key: Path, channel: str | None, trusted_keys: Sequence[str]) -> None:
     """Sign the finished RUN (a folder that `eventscore train` made) and write it to the model store.
 
     The gates of the contract are checked once more; a version that misses one is not published. A version is
-    written once and never changed.
+    written once and never changed. With --promote the version must be signed by a key that the stack trusts.
 
     \b
     Example: eventscore publish runs/20261121T101500Z-1a2b3c4d --store s3://my-models --promote live
@@ -39,8 +42,12 @@ def command(run: Path, store: str, signing_key: Path, channel: str | None) -> No
     if channel is not None:
         versions = ModelVersions(objects, manifest.model)
         seen = versions.channels()
-        # As for `promote`: nothing is pointed at that has not proved itself. The key that signs is the one to trust here.
-        own_key = Ed25519Verifier(parse_trusted_keys(signer.public_key))
-        load_artifact(versions, manifest.version, own_key)
+        # As for `promote`: nothing is pointed at that those who load it would refuse.
+        try:
+            trusted = verifier(trusted_keys)
+        except SettingsInvalid:
+            click.echo("nobody says which keys the function trusts; checked with the signing key's own", err=True)
+            trusted = Ed25519Verifier(parse_trusted_keys(signer.public_key))
+        load_artifact(versions, manifest.version, trusted)
         versions.promote(manifest.version, channel, seen)
         click.echo(f"{channel} -> {manifest.version}")

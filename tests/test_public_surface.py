@@ -106,5 +106,5 @@ def test_the_commands_keep_their_names() -> None:
     import click
 
     assert cli.list_commands(click.Context(cli)) == [
-        *("contract", "train", "keys", "publish", "versions", "promote", "score", "demo"),
+        *("init", "contract", "train", "keys", "publish", "versions", "promote", "score", "demo"),
     ]

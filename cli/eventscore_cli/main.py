@@ -18,6 +18,7 @@ from eventscore.errors import EventscoreError
 from eventscore_local.errors import LocalError
 
 _COMMANDS = {
+    "init": "eventscore_cli.init",
     "contract": "eventscore_cli.contract",
     "train": "eventscore_cli.train",
     "keys": "eventscore_cli.keys",
@@ -50,6 +51,7 @@ def cli() -> None:
 
     \b
     The way of a model:
+      eventscore init table.csv --label ...       a contract to begin with, drafted from your table
       eventscore contract check contract.toml     is the contract sound?
       eventscore train training.toml              a run: an unsigned version, its report, its gates
       eventscore keys new signing.pem             once: the key that signs your versions

@@ -2,6 +2,7 @@
 
 The way of a table, by file name; `job` walks it from top to bottom:
 
+- `draft` (`draft_columns`, `draft_leaks`, `draft_text`): a contract and a configuration to begin with;
 - `config`: what a job is told; `progress`: what it tells;
 - `table`, `split`: rows that keep the contract, cut by time;
 - `encoding`, `network`, `fit`: what is learned;
@@ -16,6 +17,7 @@ Serving never imports this package, and importing it does not import torch.
 from eventscore_training.config import FitConfig, NetworkConfig, TrainingConfig, load_training_config
 from eventscore_training.errors import (
     ConfigInvalid,
+    DraftImpossible,
     GateFailed,
     GateResult,
     RunIncomplete,
@@ -30,6 +32,7 @@ from eventscore_training.run import TrainedVersion, load_run
 
 __all__ = [
     "ConfigInvalid",
+    "DraftImpossible",
     "FitConfig",
     "GateFailed",
     "GateResult",

@@ -7,6 +7,7 @@
         ├── ConfigInvalid       the job's configuration contradicts itself, or names a key that does not exist
         ├── TaskNotSupported    the contract's task is not trained yet
         ├── TableInvalid        a training table breaks the contract
+        ├── DraftImpossible     a table from which no contract can be drafted
         ├── TrainingDiverged    the loss is no number any more
         ├── GateFailed          the version is not good enough to be published
         └── RunIncomplete       the run's folder is not a finished run
@@ -55,6 +56,16 @@ class TableInvalid(TrainingError):
         self.problems = tuple(problems)
         lines = "".join(f"\n  - {problem}" for problem in problems)
         super().__init__(f"{origin}: the table does not keep the contract:{lines}")
+
+
+class DraftImpossible(TrainingError):
+    """No contract can be drafted from a table. ``problems`` holds a sentence for each thing in the way."""
+
+    def __init__(self, origin: str, problems: Sequence[str]) -> None:
+        self.origin = origin
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{origin}: no contract can be drafted:{lines}")
 
 
 class TrainingDiverged(TrainingError):

@@ -38,6 +38,7 @@ SURFACE: dict[str, dict[str, str]] = {
     "eventscore.function": {"ScoreFunction": "(model, service, telemetry)"},
     "eventscore_training": {
         "train": "(config, on_progress)",
+        "resume": "(folder, on_progress)",
         "load_training_config": "(path, overrides)",
         "load_run": "(folder)",
         "publish": "(run, store, signer)",

@@ -1,7 +1,7 @@
 """The command's entry: the list of commands, and what becomes of an error.
 
 Exit codes: 0 done, 1 the work could not be done (one message on standard error, no traceback), 2 the command line is wrong,
-130 interrupted.
+75 training was stopped by SIGTERM and can be resumed, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `draft` (`draft_columns`, `draft_leaks`, `draft_text`): a contract and a configuration to begin with;
 - `config`: what a job is told; `progress`: what it tells;
 - `table`, `split`: rows that keep the contract, cut by time;
-- `encoding`, `network`, `fit`: what is learned;
+- `encoding`, `network`, `fit`: what is learned; `checkpoint`: so that it survives being stopped;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
@@ -14,8 +14,11 @@ The way of a table, by file name; `job` walks it from top to bottom:
 Serving never imports this package, and importing it does not import torch.
 """
 
+from pathlib import Path
+
 from eventscore_training.config import FitConfig, NetworkConfig, TrainingConfig, load_training_config
 from eventscore_training.errors import (
+    CheckpointMismatch,
     ConfigInvalid,
     DraftImpossible,
     GateFailed,
@@ -25,12 +28,14 @@ from eventscore_training.errors import (
     TaskNotSupported,
     TrainingDiverged,
     TrainingError,
+    TrainingInterrupted,
 )
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.publish import publish
 from eventscore_training.run import TrainedVersion, load_run
 
 __all__ = [
+    "CheckpointMismatch",
     "ConfigInvalid",
     "DraftImpossible",
     "FitConfig",
@@ -46,9 +51,11 @@ __all__ = [
     "TrainingConfig",
     "TrainingDiverged",
     "TrainingError",
+    "TrainingInterrupted",
     "load_run",
     "load_training_config",
     "publish",
+    "resume",
     "train",
 ]
 
@@ -59,6 +66,7 @@ def train(config: TrainingConfig, on_progress: OnProgress | None = None) -> Trai
     Raises:
         ContractInvalid: the contract cannot be used.
         TrainingError: a table breaks the contract, the task is not trained yet, or the loss diverged.
+        TrainingInterrupted: a SIGTERM came during the fit; :func:`resume` goes on from its folder.
 
     """
     # torch and onnx cost seconds, and whoever only publishes or reads help needs neither.
@@ -66,3 +74,18 @@ def train(config: TrainingConfig, on_progress: OnProgress | None = None) -> Trai
     from eventscore_training.progress import silent
 
     return run_job(config, on_progress or silent)
+
+
+def resume(folder: Path, on_progress: OnProgress | None = None) -> TrainedVersion:
+    """Go on with a training that was interrupted; on a CPU its weights end up as if it had not been, bit for bit.
+
+    Raises:
+        CheckpointMismatch: ``folder`` holds no checkpoint, or a table or the contract has changed since.
+        TrainingError: as for :func:`train`.
+
+    """
+    from eventscore_training.checkpoint import saved_configuration
+    from eventscore_training.job import run_job
+    from eventscore_training.progress import silent
+
+    return run_job(saved_configuration(folder), on_progress or silent, folder)

@@ -9,6 +9,8 @@
         ├── TableInvalid        a training table breaks the contract
         ├── DraftImpossible     a table from which no contract can be drafted
         ├── TrainingDiverged    the loss is no number any more
+        ├── TrainingInterrupted a SIGTERM came; the checkpoint says where to go on
+        ├── CheckpointMismatch  a folder without a checkpoint, or with that of another job
         ├── GateFailed          the version is not good enough to be published
         └── RunIncomplete       the run's folder is not a finished run
 """
@@ -77,6 +79,25 @@ class TrainingDiverged(TrainingError):
         super().__init__(
             f"the loss is no finite number in epoch {epoch}, step {step}: lower the learning rate "
             f"(fit.learning_rate is {learning_rate:g}) and look at the bounds of the number features"
+        )
+
+
+class TrainingInterrupted(TrainingError):
+    """A SIGTERM stopped the fit after its checkpoint was written to ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"training was stopped by SIGTERM; go on with: eventscore train --resume {folder}")
+
+
+class CheckpointMismatch(TrainingError):
+    """What ``folder`` holds is no checkpoint of this job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(
+            f"{folder}: expected a checkpoint of this very contract, these tables and this configuration; there is none, or one of "
+            "them has changed since: train again without it"
         )
 
 

@@ -9,7 +9,8 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
-- `publish`: manifest, signature, model store.
+- `publish`: manifest, signature, model store;
+- `container`: all of it as SageMaker and AWS Batch start it.
 
 Serving never imports this package, and importing it does not import torch.
 """

@@ -9,6 +9,7 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
+- `tracking`: MLflow, where it is asked for;
 - `publish`: manifest, signature, model store;
 - `container`: all of it as SageMaker and AWS Batch start it.
 
@@ -27,6 +28,7 @@ from eventscore_training.errors import (
     RunIncomplete,
     TableInvalid,
     TaskNotSupported,
+    TrackingUnavailable,
     TrainingDiverged,
     TrainingError,
     TrainingInterrupted,
@@ -48,6 +50,7 @@ __all__ = [
     "RunIncomplete",
     "TableInvalid",
     "TaskNotSupported",
+    "TrackingUnavailable",
     "TrainedVersion",
     "TrainingConfig",
     "TrainingDiverged",
@@ -70,11 +73,7 @@ def train(config: TrainingConfig, on_progress: OnProgress | None = None) -> Trai
         TrainingInterrupted: a SIGTERM came during the fit; :func:`resume` goes on from its folder.
 
     """
-    # torch and onnx cost seconds, and whoever only publishes or reads help needs neither.
-    from eventscore_training.job import run_job
-    from eventscore_training.progress import silent
-
-    return run_job(config, on_progress or silent)
+    return _run(config, on_progress, None)
 
 
 def resume(folder: Path, on_progress: OnProgress | None = None) -> TrainedVersion:
@@ -85,8 +84,15 @@ def resume(folder: Path, on_progress: OnProgress | None = None) -> TrainedVersio
         TrainingError: as for :func:`train`.
 
     """
-    from eventscore_training.checkpoint import saved_configuration
+    from eventscore_training.checkpoint import saved_configuration  # torch
+
+    return _run(saved_configuration(folder), on_progress, folder)
+
+
+def _run(config: TrainingConfig, on_progress: OnProgress | None, checkpoints: Path | None) -> TrainedVersion:
+    # torch and onnx cost seconds, and whoever only publishes or reads help needs neither.
     from eventscore_training.job import run_job
     from eventscore_training.progress import silent
+    from eventscore_training.tracking import tracked
 
-    return run_job(saved_configuration(folder), on_progress or silent, folder)
+    return tracked(config, on_progress or silent, lambda told: run_job(config, told, checkpoints))

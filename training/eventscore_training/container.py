@@ -143,8 +143,9 @@ def _run(places: Places, environment: Mapping[str, str]) -> None:
     if order.store is not None:
         store, signer = open_store(order.store), Ed25519Signer.from_file(_key(places, environment))
     from eventscore_training.job import run_job  # torch
+    from eventscore_training.tracking import tracked
 
-    trained = run_job(order.config, _told, places.checkpoints)
+    trained = tracked(order.config, _told, lambda told: run_job(order.config, told, places.checkpoints))
     for name, value in trained.metrics.items():
         print(f"test {name}={value:.6f};", flush=True)  # for SageMaker's metric definitions
     if store is not None and signer is not None:

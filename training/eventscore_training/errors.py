@@ -11,6 +11,7 @@
         ├── TrainingDiverged    the loss is no number any more
         ├── TrainingInterrupted a SIGTERM came; the checkpoint says where to go on
         ├── CheckpointMismatch  a folder without a checkpoint, or with that of another job
+        ├── TrackingUnavailable MLflow is asked for, and cannot be had
         ├── GateFailed          the version is not good enough to be published
         └── RunIncomplete       the run's folder is not a finished run
 """
@@ -98,6 +99,16 @@ class CheckpointMismatch(TrainingError):
         super().__init__(
             f"{folder}: expected a checkpoint of this very contract, these tables and this configuration; there is none, or one of "
             "them has changed since: train again without it"
+        )
+
+
+class TrackingUnavailable(TrainingError):
+    """MLflow is asked for by its environment variable, and cannot be used."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        self.uri = uri
+        super().__init__(
+            f"MLFLOW_TRACKING_URI is {uri!r}, and MLflow cannot be used: {reason}; unset it to train without"
         )
 
 

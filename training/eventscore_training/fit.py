@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -127,7 +127,8 @@ def fit(  # noqa: PLR0915  read from top to bottom
             evaluations.append(now)
             if len(evaluations) == 1 or _better(now, evaluations[best], config):
                 best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
-            on_progress(Progress("fit", epoch * steps + step + 1, config.epochs * steps, f"AUC {now.roc_auc:.4f}"))
+            done, total = epoch * steps + step + 1, config.epochs * steps
+            on_progress(Progress("fit", done, total, f"AUC {now.roc_auc:.4f}", asdict(now)))
             if len(evaluations) - 1 - best >= config.patience:
                 network.load_state_dict(best_state)
                 return FitHistory(tuple(evaluations), best)

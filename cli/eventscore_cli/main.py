@@ -21,6 +21,7 @@ _COMMANDS = {
     "init": "eventscore_cli.init",
     "contract": "eventscore_cli.contract",
     "train": "eventscore_cli.train",
+    "tune": "eventscore_cli.tune",
     "keys": "eventscore_cli.keys",
     "publish": "eventscore_cli.publish",
     "versions": "eventscore_cli.versions",
@@ -54,6 +55,7 @@ def cli() -> None:
       eventscore init table.csv --label ...       a contract to begin with, drafted from your table
       eventscore contract check contract.toml     is the contract sound?
       eventscore train training.toml              a run: an unsigned version, its report, its gates
+      eventscore tune training.toml --budget 10m --storage t.log    a better configuration
       eventscore keys new signing.pem             once: the key that signs your versions
       eventscore publish runs/<version>           sign it, and write it to the model store
       eventscore promote <model> <version>        make it the one that answers

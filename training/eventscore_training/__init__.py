@@ -10,6 +10,7 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
 - `tracking`: MLflow, where it is asked for;
+- `tune`, `tuned_text`: the search for a better configuration;
 - `publish`: manifest, signature, model store;
 - `container`: all of it as SageMaker and AWS Batch start it.
 
@@ -32,6 +33,7 @@ from eventscore_training.errors import (
     TrainingDiverged,
     TrainingError,
     TrainingInterrupted,
+    TuningFruitless,
 )
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.publish import publish
@@ -56,6 +58,7 @@ __all__ = [
     "TrainingDiverged",
     "TrainingError",
     "TrainingInterrupted",
+    "TuningFruitless",
     "load_run",
     "load_training_config",
     "publish",

@@ -12,6 +12,7 @@
         ├── TrainingInterrupted a SIGTERM came; the checkpoint says where to go on
         ├── CheckpointMismatch  a folder without a checkpoint, or with that of another job
         ├── TrackingUnavailable MLflow is asked for, and cannot be had
+        ├── TuningFruitless     no trial of a search ended with a figure
         ├── GateFailed          the version is not good enough to be published
         └── RunIncomplete       the run's folder is not a finished run
 """
@@ -109,6 +110,17 @@ class TrackingUnavailable(TrainingError):
         self.uri = uri
         super().__init__(
             f"MLFLOW_TRACKING_URI is {uri!r}, and MLflow cannot be used: {reason}; unset it to train without"
+        )
+
+
+class TuningFruitless(TrainingError):
+    """No trial of a search ended with a figure."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
+        super().__init__(
+            f"none of {trials} trials ended with a figure, all diverged: train the configuration as it is first, "
+            "and lower fit.learning_rate"
         )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from conftest import ROOT
 from eventscore import settings
+from eventscore.contract import parse_contract
 from eventscore.violations import REASONS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,6 +105,12 @@ def _orders(folder: Path, rows: int = 3000) -> int:
             events.append(event | ({"country": country} if country else {}))
     (folder / "orders.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events[:200]))
     return 200
+
+
+def test_the_contract_of_the_readme_takes_ten_lines() -> None:
+    (contract,) = blocks("toml")
+    assert parse_contract(contract.encode(), "README").model.name == "order-fraud"
+    assert len(contract.strip().splitlines()) <= 10
 
 
 def test_every_page_that_a_page_links_to_is_there() -> None:

@@ -15,7 +15,7 @@ import orders
 from eventscore.manifest import GRAPH
 from eventscore_cli.main import main
 from eventscore_training import CheckpointMismatch, resume, train
-from eventscore_training.checkpoint import JOB, STATE
+from eventscore_training.checkpoint import JOB
 from eventscore_training.config import load_training_config
 
 pytestmark = pytest.mark.training
@@ -119,7 +119,7 @@ def test_a_checkpoint_is_of_one_table_and_one_contract(job: Path, tmp_path: Path
     with pytest.raises(Stopped):
         train(config, stop_late)
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in folder.iterdir()} == {STATE, JOB}
+    assert {path.name for path in folder.iterdir()} == {"checkpoint-0.pt", JOB}
     changed = tmp_path / "contract.toml"
     changed.write_text(orders.CONTRACT_TOML + "\n")
     (folder / JOB).write_text((folder / JOB).read_text().replace(str(job.parent / "contract.toml"), str(changed)))

@@ -21,7 +21,7 @@ from eventscore.signing import Ed25519Signer, Ed25519Verifier, parse_trusted_key
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import ModelVersions
 from eventscore_training import ConfigInvalid, load_run
-from eventscore_training.checkpoint import STATE
+from eventscore_training.checkpoint import STATES
 from eventscore_training.container import Places, read_order, run_container
 
 pytestmark = pytest.mark.training
@@ -78,7 +78,7 @@ def test_sagemakers_folders_become_a_published_version(root: Path) -> None:
     run = load_run(folder)
     assert run.report.provenance.seed == 3
     assert not (root / "output" / "failure").exists()
-    assert not (root / "checkpoints" / STATE).exists()
+    assert not list((root / "checkpoints").glob("*"))
     versions = ModelVersions(FolderStore(store), "orders")
     assert versions.resolve("live") == run.version
     load_artifact(versions, run.version, Ed25519Verifier(parse_trusted_keys(signer.public_key)))
@@ -94,7 +94,7 @@ def test_a_spot_machines_sigterm_leaves_a_checkpoint_that_the_next_container_goe
                 break
         process.communicate(timeout=120)
     assert process.returncode == 75
-    assert (root / "checkpoints" / STATE).is_file()
+    assert len(list((root / "checkpoints").glob(STATES))) == 1
     assert not (root / "output" / "failure").exists()
     assert not list((root / "model").iterdir())
 

@@ -26,13 +26,13 @@ test_from = 2026-01-02T16:00:00Z
 limits = ["one \\"shop\\" only"]
 
 [network]
-widths = [12]
+widths = [48]
 min_count = 7
 
 [fit]
 epochs = 2
 evaluations_per_epoch = 1
-learning_rate = 1e-4
+learning_rate = 1e-2
 """
 
 
@@ -48,8 +48,8 @@ def test_a_search_begins_with_the_configuration_goes_on_and_never_ends_worse(job
     told: list[TrialResult] = []
     first = tune(config, storage, 600, told.append, max_trials=2)
     assert (first.trials, first.metric) == (2, "log_loss")
-    assert told[0].changes["fit.learning_rate"] == 1e-4
-    assert told[0].changes["network.widths"] == "12"
+    assert told[0].changes["fit.learning_rate"] == 1e-2
+    assert told[0].changes["network.widths"] == "48"
     assert first.began_with == told[0].value
     assert first.value == min(trial.value for trial in told if trial.value is not None)
     more = tune(config, storage, 600, told.append, max_trials=1)
@@ -70,7 +70,7 @@ def test_the_command_writes_a_configuration_that_trains(job: Path, capsys: pytes
     assert "trial 0: 0." in told.err
     config, before = load_training_config(output), load_training_config(job)
     assert (config.contract, config.table, config.limits) == (before.contract, before.table, before.limits)
-    assert config.network.widths == (12,)
+    assert config.network.widths == (48,)
     assert config.fit.epochs == 2
 
 

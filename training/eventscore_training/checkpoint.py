@@ -24,7 +24,8 @@ from torch import Tensor
 from eventscore_training.config import TrainingConfig
 from eventscore_training.errors import CheckpointMismatch, TrainingInterrupted
 
-STATE = "checkpoint.pt"
+STATES = "checkpoint-*.pt"
+"""One file for each seed's fit: a fit that was done is done again from its last evaluation, and ends as it did."""
 JOB = "job.json"
 CHECKPOINT_FORMAT = 1
 
@@ -61,14 +62,14 @@ class Checkpoint:
         self._fingerprint = fingerprint
         self._stop = False
 
-    def load(self, device: torch.device, **parts: Stateful) -> Place | None:
-        """Bring ``parts`` and torch's own random numbers back to where they were; None if nothing was saved.
+    def load(self, seed: int, device: torch.device, **parts: Stateful) -> Place | None:
+        """Bring the ``parts`` of the seed's fit and torch's own random numbers back to where they were; None if nothing was saved.
 
         Raises:
             CheckpointMismatch: the contract, a table or the configuration is another one.
 
         """
-        file = self.folder / STATE
+        file = self._file(seed)
         if not file.is_file():
             return None
         saved = torch.load(file, map_location=device, weights_only=True)
@@ -82,8 +83,8 @@ class Checkpoint:
         place = saved["place"]
         return Place(**{**place, "order_random": place["order_random"].cpu(), "random": place["random"].cpu()})
 
-    def save(self, place: Place, device: torch.device, **parts: Stateful) -> None:
-        """Write the checkpoint.
+    def save(self, seed: int, place: Place, device: torch.device, **parts: Stateful) -> None:
+        """Write the checkpoint of the seed's fit.
 
         Raises:
             TrainingInterrupted: a SIGTERM came, and this was the last thing to do.
@@ -99,9 +100,10 @@ class Checkpoint:
             "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "place": {name: getattr(place, name) for name in Place.__dataclass_fields__},
         }
-        unfinished = self.folder / f"{STATE}.{os.getpid()}"
+        file = self._file(seed)
+        unfinished = file.with_suffix(f".{os.getpid()}")
         torch.save(state, unfinished)
-        unfinished.replace(self.folder / STATE)
+        unfinished.replace(file)
         if self._stop:
             raise TrainingInterrupted(self.folder)
 
@@ -119,10 +121,13 @@ class Checkpoint:
 
     def discard(self) -> None:
         """The job is done: nothing is left to resume."""
-        for name in (STATE, JOB):
-            (self.folder / name).unlink(missing_ok=True)
+        for file in (*self.folder.glob(STATES), self.folder / JOB):
+            file.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, seed: int) -> Path:
+        return self.folder / STATES.replace("*", str(seed))
 
     def _asked(self, *_: object) -> None:
         self._stop = True
@@ -154,7 +159,7 @@ def saved_configuration(folder: Path) -> TrainingConfig:
         CheckpointMismatch: there is no checkpoint.
 
     """
-    if not (folder / STATE).is_file():
+    if not any(folder.glob(STATES)):
         raise CheckpointMismatch(folder)
     try:
         return TrainingConfig.model_validate_json((folder / JOB).read_bytes())

@@ -87,7 +87,7 @@ def fit(  # noqa: PLR0915  read from top to bottom
     evaluations: list[Evaluation] = []
     best, best_state = 0, copy.deepcopy(network.state_dict())
     moving: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    place = checkpoint.load(device, **moving) if checkpoint else None
+    place = checkpoint.load(seed, device, **moving) if checkpoint else None
     if place is not None:
         evaluations = [Evaluation(**evaluation) for evaluation in place.evaluations]
         best, best_state = place.best, place.best_state
@@ -135,7 +135,7 @@ def fit(  # noqa: PLR0915  read from top to bottom
             if checkpoint is not None:
                 random = generator.get_state()
                 now_at = Place(epoch, step + 1, order_random, random, records(evaluations), best, best_state)
-                checkpoint.save(now_at, device, **moving)
+                checkpoint.save(seed, now_at, device, **moving)
     network.load_state_dict(best_state)
     return FitHistory(tuple(evaluations), best)
 

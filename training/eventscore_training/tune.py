@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eventscore_training.config import TrainingConfig, parse_training_config
-from eventscore_training.errors import TableInvalid, TrainingDiverged, TuningFruitless
+from eventscore_training.errors import TableInvalid, TrainingError, TuningFruitless
 from eventscore_training.progress import Progress
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class Tuned:
 
 class _Ended(Exception):
     """The fit is done, or its time is over."""
+
+
+class _Fruitless(Exception):
+    """The fit stopped with an error of its own: this trial is worth nothing, the next may be."""
 
 
 def tune(
@@ -105,7 +109,7 @@ def tune(
                 )
             )
 
-    study.optimize(objective, n_trials=max_trials, timeout=budget_s, catch=(TrainingDiverged,), callbacks=[told])
+    study.optimize(objective, n_trials=max_trials, timeout=budget_s, catch=(_Fruitless,), callbacks=[told])
     if not _ended_well(study):
         raise TuningFruitless(len(study.trials))
     began_with = study.trials[0].value if study.trials[0].state.name == "COMPLETE" else None
@@ -124,8 +128,10 @@ def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> f
     from eventscore_training.job import run_job
 
     figures: list[float] = []
+    phases: list[str] = []
 
     def watch(step: Progress) -> None:
+        phases.append(step.phase)
         if step.phase == _AFTER_THE_FIT:
             raise _Ended
         if metric not in step.figures:
@@ -137,8 +143,14 @@ def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> f
         if not first and (trial.should_prune() or time.monotonic() > ends_at):
             raise optuna.TrialPruned
 
-    with tempfile.TemporaryDirectory(prefix="eventscore-tune-") as folder, suppress(_Ended):
-        run_job(config.model_copy(update={"runs": Path(folder)}), watch)
+    with tempfile.TemporaryDirectory(prefix="eventscore-tune-") as folder:
+        try:
+            with suppress(_Ended):
+                run_job(config.model_copy(update={"runs": Path(folder)}), watch)
+        except TrainingError as error:
+            if "fit" in phases:
+                raise _Fruitless(str(error)) from error
+            raise
     return max(figures) if metric == "roc_auc" else min(figures)
 
 

@@ -73,7 +73,7 @@ class TrainingConfig(_Section):
     runs: Path = Path("runs")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    calibration: Literal["platt", "temperature"] = "platt"
+    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
     limits: tuple[str, ...] = ()
     network: NetworkConfig = NetworkConfig()
     fit: FitConfig = FitConfig()

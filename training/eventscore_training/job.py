@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import onnx
 import torch
 
 from eventscore.contract import parse_contract
@@ -25,13 +24,14 @@ from eventscore.manifest import (
     new_version,
 )
 from eventscore_training.baseline import build_baseline
-from eventscore_training.calibrate import Calibration, fit_calibration
+from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
 from eventscore_training.config import TrainingConfig
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
 from eventscore_training.evaluate import evaluate
-from eventscore_training.export import OPSET, build_graph, calibrated, with_logit
+from eventscore_training.export import OPSET, build_graph, with_logit
 from eventscore_training.fit import EncodedPart, choose_device, fit
+from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
@@ -41,7 +41,7 @@ from eventscore_training.provenance import code_commit, library_versions
 from eventscore_training.quantize import quantize
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
-from eventscore_training.split import read_parts
+from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
 
 SUPPORTED_TASKS = ("binary",)
@@ -90,11 +90,12 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     # --- calibrate: each graph on its own logits of the validation part, folded in
     begin("calibrate")
     graphs: dict[str, bytes] = {}
-    calibrations: dict[str, Calibration] = {}
+    calibrations: dict[str, CalibrationChoice] = {}
+    fold = stretches(time_order(validation, contract), validation.rows, config.seed)
     for precision, model in (("fp32", fp32), ("int8", int8)):
         logits = run_graph(with_logit(model), validation.columns, contract)
-        calibrations[precision] = fit_calibration(logits, validation.label, config.calibration)
-        graphs[precision] = _folded(model, calibrations[precision])
+        calibrations[precision] = choose_calibration(logits, validation.label, config.calibration, fold)
+        graphs[precision] = fold_calibration(model, calibrations[precision].calibration).SerializeToString()
 
     # --- evaluate: the very bytes that will be shipped, on the test part
     begin("evaluate")
@@ -130,7 +131,7 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
         golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract), events=len(events)),
         metrics=metrics,
         validation_metrics=validation_metrics,
-        calibration=asdict(calibrations["int8"]),
+        calibration=calibrations["int8"].as_dict(),
         gates=(),
         fit=tuple(asdict(evaluation) for evaluation in history.evaluations),
         best=history.best,
@@ -162,11 +163,6 @@ def _read_contract(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ContractInvalid(str(path), (f"expected a contract file: {error.strerror}",)) from None
-
-
-def _folded(graph: onnx.ModelProto, calibration: Calibration) -> bytes:
-    folded: bytes = calibrated(graph, calibration.scale, calibration.shift).SerializeToString()
-    return folded
 
 
 def _entry(table: Table) -> TableEntry:

@@ -49,7 +49,8 @@ class RunReport(BaseModel):
     golden: GoldenTolerance
     metrics: Mapping[str, Mapping[str, float]]
     validation_metrics: Mapping[str, Mapping[str, float]]
-    calibration: Mapping[str, float]
+    calibration: Mapping[str, Any]
+    """Of the shipped graph: method, scale and shift or knots, and ``held_out``: the log loss of each method that was tried."""
     gates: tuple[GateRecord, ...]
     fit: tuple[Mapping[str, float], ...]
     """The validation part after each evaluation: epoch, train_loss, log_loss, roc_auc."""

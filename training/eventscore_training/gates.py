@@ -9,9 +9,16 @@ from eventscore_training.errors import GateFailed, GateResult
 
 
 def gate_results(
-    gates: Gates, fp32: Mapping[str, float], int8: Mapping[str, float], size_bytes: int
+    gates: Gates,
+    fp32: Mapping[str, float],
+    int8: Mapping[str, float],
+    size_bytes: int,
+    measured_once: Mapping[str, float] | None = None,
 ) -> tuple[GateResult, ...]:
-    """Every gate that the contract sets, against the metrics of the int8 graph on the test part and the version's size."""
+    """Every gate that the contract sets, against the metrics of the int8 graph on the test part and the version's size.
+
+    ``measured_once``, by gate: what only the run could measure and `report.json` keeps (``RunReport.measured``).
+    """
     # A figure that the run did not measure is NaN, and NaN passes no gate.
     unknown = float("nan")
     measured = {
@@ -20,6 +27,8 @@ def gate_results(
         "max_log_loss": int8.get("log_loss", unknown),
         "max_calibration_error": int8.get("calibration_error", unknown),
         "max_int8_auc_loss": fp32.get("roc_auc", unknown) - int8.get("roc_auc", unknown),
+        "max_int8_row_difference": unknown,
+        **(measured_once or {}),
         "max_size_bytes": float(size_bytes),
     }
     results = []

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from eventscore.contract import parse_contract
@@ -38,7 +39,7 @@ from eventscore_training.inference import run_graph
 from eventscore_training.network import Network
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
-from eventscore_training.quantize import quantize
+from eventscore_training.quantization_search import search_quantization
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
 from eventscore_training.split import read_parts, time_order
@@ -83,16 +84,16 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     begin("export")
     fp32 = build_graph(contract, encoding, network.weights())
 
-    # --- quantize: int8, its scales frozen on training rows
+    # --- quantize: int8, its scales frozen on training rows, by the cheapest recipe that loses little on the validation part
     begin("quantize")
-    int8 = quantize(fp32, contract, train.columns, config.seed)
+    quantized = search_quantization(fp32, contract, train, validation, config.quantization, config.seed)
 
     # --- calibrate: each graph on its own logits of the validation part, folded in
     begin("calibrate")
     graphs: dict[str, bytes] = {}
     calibrations: dict[str, CalibrationChoice] = {}
     fold = stretches(time_order(validation, contract), validation.rows, config.seed)
-    for precision, model in (("fp32", fp32), ("int8", int8)):
+    for precision, model in (("fp32", fp32), ("int8", quantized.model)):
         logits = run_graph(with_logit(model), validation.columns, contract)
         calibrations[precision] = choose_calibration(logits, validation.label, config.calibration, fold)
         graphs[precision] = fold_calibration(model, calibrations[precision].calibration).SerializeToString()
@@ -107,6 +108,8 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     validation_metrics = {
         precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
     }
+
+    measured = {"max_int8_row_difference": float(np.abs(scores["int8"] - scores["fp32"]).max())}
 
     # --- describe: golden events, baseline, report
     begin("describe")
@@ -132,6 +135,8 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
         metrics=metrics,
         validation_metrics=validation_metrics,
         calibration=calibrations["int8"].as_dict(),
+        quantization=quantized.as_dicts(),
+        measured=measured,
         gates=(),
         fit=tuple(asdict(evaluation) for evaluation in history.evaluations),
         best=history.best,
@@ -148,7 +153,7 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     for _ in range(2):
         files[REPORT] = render_report(report, contract, config.limits, test.label, scores).encode()
         size_bytes = sum(len(content) for content in files.values())
-        gates = gate_results(contract.gates, metrics["fp32"], metrics["int8"], size_bytes)
+        gates = gate_results(contract.gates, metrics["fp32"], metrics["int8"], size_bytes, measured)
         report = report.model_copy(update={"gates": tuple(GateRecord(**asdict(gate)) for gate in gates)})
 
     # --- write: the version's folder, unsigned, DONE last

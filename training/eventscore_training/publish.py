@@ -31,7 +31,9 @@ def publish(run: TrainedVersion, store: ObjectStore, signer: Signer) -> Manifest
         raise RunIncomplete(run.folder, f"the contract of {report.model} (there is that of {contract.model.name})")
     # The gates of the contract that travels with the version, on the bytes that are about to be published.
     size_bytes = sum(len(content) for content in files.values())
-    require_gates(gate_results(contract.gates, report.metrics["fp32"], report.metrics["int8"], size_bytes))
+    require_gates(
+        gate_results(contract.gates, report.metrics["fp32"], report.metrics["int8"], size_bytes, report.measured)
+    )
     manifest = Manifest(
         model=report.model,
         version=report.version,

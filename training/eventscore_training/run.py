@@ -51,6 +51,10 @@ class RunReport(BaseModel):
     validation_metrics: Mapping[str, Mapping[str, float]]
     calibration: Mapping[str, Any]
     """Of the shipped graph: method, scale and shift or knots, and ``held_out``: the log loss of each method that was tried."""
+    quantization: tuple[Mapping[str, Any], ...] = ()
+    """Each recipe that was tried (`quantization_search.Candidate`), and the float32 graph."""
+    measured: Mapping[str, float] = Field(default_factory=dict)
+    """By gate: what is measured during the run and cannot be derived from ``metrics``."""
     gates: tuple[GateRecord, ...]
     fit: tuple[Mapping[str, float], ...]
     """The validation part after each evaluation: epoch, train_loss, log_loss, roc_auc."""

@@ -137,6 +137,7 @@ class Gates(_Table):
     max_log_loss: Annotated[float, Field(gt=0)] | None = None
     max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
     max_int8_auc_loss: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_int8_row_difference: Annotated[float, Field(gt=0, le=1)] | None = None
     max_size_bytes: Annotated[int, Field(gt=0)] | None = None
 
 

@@ -20,11 +20,17 @@ from eventscore_cli.options import signing_key_option, store_option
 @click.option(
     "--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="Point this channel at the new version, too."
 )
-def command(run: Path, store: str, signing_key: Path, channel: str | None) -> None:
+@click.option(
+    "--test",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The run's test table (or the one table that it split), if the live version was tested on another.",
+)
+def command(run: Path, store: str, signing_key: Path, channel: str | None, test: Path | None) -> None:
     """Sign the finished RUN (a folder that `eventscore train` made) and write it to the model store.
 
-    The gates of the contract are checked once more; a version that misses one is not published. A version is
-    written once and never changed.
+    The gates of the contract are checked once more; a version that misses one is not published. That it is no worse
+    than the live version is checked here, if the contract asks for it. A version is written once and never changed.
 
     \b
     Example: eventscore publish runs/20261121T101500Z-1a2b3c4d --store s3://my-models --promote live
@@ -34,13 +40,14 @@ def command(run: Path, store: str, signing_key: Path, channel: str | None) -> No
 
     signer = Ed25519Signer.from_file(signing_key)
     objects = open_store(store)
-    manifest = publish(load_run(run), objects, signer)
+    # The key that signs is the one to trust here.
+    own_key = Ed25519Verifier(parse_trusted_keys(signer.public_key))
+    manifest = publish(load_run(run), objects, signer, own_key, test)
     click.echo(f"published {manifest.model} {manifest.version} to {objects.url}")
     if channel is not None:
         versions = ModelVersions(objects, manifest.model)
         seen = versions.channels()
-        # As for `promote`: nothing is pointed at that has not proved itself. The key that signs is the one to trust here.
-        own_key = Ed25519Verifier(parse_trusted_keys(signer.public_key))
+        # As for `promote`: nothing is pointed at that has not proved itself.
         load_artifact(versions, manifest.version, own_key)
         versions.promote(manifest.version, channel, seen)
         click.echo(f"{channel} -> {manifest.version}")

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from eventscore.contract import parse_contract
@@ -30,6 +29,7 @@ from eventscore_training.config import TrainingConfig
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
 from eventscore_training.evaluate import evaluate
+from eventscore_training.evidence import gather_evidence
 from eventscore_training.export import OPSET, build_graph, with_logit
 from eventscore_training.fit import EncodedPart, choose_device, fit
 from eventscore_training.fold import fold_calibration
@@ -109,7 +109,7 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
         precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
     }
 
-    measured = {"max_int8_row_difference": float(np.abs(scores["int8"] - scores["fp32"]).max())}
+    evidence = gather_evidence(contract, test, graphs["int8"], scores)
 
     # --- describe: golden events, baseline, report
     begin("describe")
@@ -136,7 +136,7 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
         validation_metrics=validation_metrics,
         calibration=calibrations["int8"].as_dict(),
         quantization=quantized.as_dicts(),
-        measured=measured,
+        **evidence.as_dict(),
         gates=(),
         fit=tuple(asdict(evaluation) for evaluation in history.evaluations),
         best=history.best,
@@ -153,7 +153,9 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     for _ in range(2):
         files[REPORT] = render_report(report, contract, config.limits, test.label, scores).encode()
         size_bytes = sum(len(content) for content in files.values())
-        gates = gate_results(contract.gates, metrics["fp32"], metrics["int8"], size_bytes, measured)
+        gates = gate_results(
+            contract.gates, metrics["fp32"], metrics["int8"], size_bytes, report.measured, report.details
+        )
         report = report.model_copy(update={"gates": tuple(GateRecord(**asdict(gate)) for gate in gates)})
 
     # --- write: the version's folder, unsigned, DONE last

@@ -30,6 +30,7 @@ class GateRecord(BaseModel):
     limit: float
     measured: float
     passed: bool
+    detail: str = ""
 
 
 class RunReport(BaseModel):
@@ -55,6 +56,10 @@ class RunReport(BaseModel):
     """Each recipe that was tried (`quantization_search.Candidate`), and the float32 graph."""
     measured: Mapping[str, float] = Field(default_factory=dict)
     """By gate: what is measured during the run and cannot be derived from ``metrics``."""
+    details: Mapping[str, str] = Field(default_factory=dict)
+    """By gate: which slice or which groups that was."""
+    slices: tuple[Mapping[str, Any], ...] = ()
+    groups: tuple[Mapping[str, Any], ...] = ()
     gates: tuple[GateRecord, ...]
     fit: tuple[Mapping[str, float], ...]
     """The validation part after each evaluation: epoch, train_loss, log_loss, roc_auc."""

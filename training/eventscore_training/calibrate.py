@@ -23,7 +23,7 @@ METHODS: tuple[Method, ...] = ("none", "temperature", "platt", "isotonic")
 """From the simplest to the richest."""
 FOLDS = 5
 MIN_GAIN = 1e-5
-"""A richer map must beat a simpler one by this much log loss (nats) on held-out rows."""
+"""A richer map must beat a simpler one by this much log loss (nats) on held-out rows, and by more than one standard error."""
 _MAX_STEPS = 100
 _SMALLEST_STEP = 1e-10
 _RIDGE = 1e-9
@@ -72,7 +72,7 @@ def choose_calibration(
 
     A fold whose other rows hold one class teaches nothing; if that is so anywhere, ``auto`` answers ``none``.
     """
-    held_out: dict[Method, float] = {}
+    held_out: dict[Method, NDArray[np.float64]] = {}
     folds = np.unique(fold)
     teachable = len(folds) > 1 and all(0 < label[fold != each].mean() < 1 for each in folds)
     for method in METHODS if teachable else ():
@@ -81,14 +81,15 @@ def choose_calibration(
             inside = fold == each
             scores[inside] = fit_calibration(logits[~inside], label[~inside], method).scores(logits[inside])
         clipped = np.clip(scores, 1e-7, 1 - 1e-7)
-        held_out[method] = float(-np.mean(np.where(label == 1, np.log(clipped), np.log1p(-clipped))))
+        held_out[method] = -np.where(label == 1, np.log(clipped), np.log1p(-clipped))
     chosen: Method = "none" if wanted == "auto" else wanted
     if wanted == "auto":
-        for method, loss in held_out.items():
-            if loss < held_out[chosen] - MIN_GAIN:
+        for method, losses in held_out.items():
+            gain = held_out[chosen] - losses
+            if gain.mean() > max(MIN_GAIN, float(gain.std() / np.sqrt(len(label)))):
                 chosen = method
     return CalibrationChoice(
-        fit_calibration(logits, label, chosen), {str(name): loss for name, loss in held_out.items()}
+        fit_calibration(logits, label, chosen), {str(name): float(losses.mean()) for name, losses in held_out.items()}
     )
 
 

@@ -109,7 +109,7 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
         precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
     }
 
-    evidence = gather_evidence(contract, test, graphs["int8"], scores)
+    evidence = gather_evidence(contract, parts, graphs["int8"], scores)
 
     # --- describe: golden events, baseline, report
     begin("describe")
@@ -151,7 +151,9 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     )
     # The size gate counts the report, whose size hardly depends on that gate's figure: rendered once without, once with.
     for _ in range(2):
-        files[REPORT] = render_report(report, contract, config.limits, test.label, scores).encode()
+        files[REPORT] = render_report(
+            report, contract, config.limits, test.label, scores, evidence.uncalibrated
+        ).encode()
         size_bytes = sum(len(content) for content in files.values())
         gates = gate_results(
             contract.gates, metrics["fp32"], metrics["int8"], size_bytes, report.measured, report.details

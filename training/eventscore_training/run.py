@@ -60,6 +60,11 @@ class RunReport(BaseModel):
     """By gate: which slice or which groups that was."""
     slices: tuple[Mapping[str, Any], ...] = ()
     groups: tuple[Mapping[str, Any], ...] = ()
+    intervals: Mapping[str, Any] = Field(default_factory=dict)
+    """``metrics``: the 95 % interval of each figure of the int8 graph; ``blocks``: what was resampled for it."""
+    importance: tuple[Mapping[str, Any], ...] = ()
+    unseen: Mapping[str, float] = Field(default_factory=dict)
+    """By category: the share of test events whose value the training part never held."""
     gates: tuple[GateRecord, ...]
     fit: tuple[Mapping[str, float], ...]
     """The validation part after each evaluation: epoch, train_loss, log_loss, roc_auc."""

@@ -121,12 +121,17 @@ class LabelSection(_Table):
 
 
 class Decision(_Table):
-    """One decision band: ``name`` from the score ``from`` (inclusive) up to the next band."""
+    """One decision band: ``name`` from the score ``from`` (inclusive) up to the next band.
+
+    The costs say what an event in this band costs when it turns out positive or negative; only the report of a version reads them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
     name: DecisionName
     start: Annotated[float, Field(alias="from", allow_inf_nan=False)]
+    cost_if_positive: Finite | None = None
+    cost_if_negative: Finite | None = None
 
 
 class SliceGates(_Table):

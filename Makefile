@@ -46,7 +46,8 @@ train-demo: setup-train ## Make the demo's model anew, from the flights, into bu
 	$(BIN)/python -m eventscore_flights
 	@test -f $(OUT)/signing.pem || $(BIN)/eventscore keys new $(OUT)/signing.pem
 	@run=$$($(BIN)/eventscore train examples/flights/training.toml --runs $(OUT)/runs) && \
-		$(BIN)/eventscore publish "$$run" --store $(OUT)/model_store --signing-key $(OUT)/signing.pem --promote live
+		$(BIN)/eventscore publish "$$run" --store $(OUT)/model_store --signing-key $(OUT)/signing.pem --promote live \
+		--trusted-key "$$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 
 bench: setup-train ## Measure throughput and cold start, each beside its peer and its floor.

@@ -271,6 +271,35 @@ def test_publish_points_no_channel_at_a_version_that_does_not_prove_itself(
     assert not (tmp_path / "model_store/small/channels.json").exists()
 
 
+def test_publish_points_no_channel_at_a_version_that_the_stack_does_not_trust(
+    run: Run, tmp_path: Path, key_file: Path, trained_run: Path
+) -> None:
+    strangers = small_model.new_signer().public_key
+    (tmp_path / "samconfig.toml").write_text(
+        f'[default.global.parameters]\nparameter_overrides = ["TrustedKeys={strangers}"]\n'
+    )
+    ended = run("publish", trained_run, "--signing-key", key_file, "--promote", "live")
+    assert ended.code == 1
+    assert "trusted keys: " in ended.err
+    assert not (tmp_path / "model_store/small/channels.json").exists()
+    own = run("keys", "show", key_file).out.strip()
+    assert (
+        run(
+            "publish",
+            trained_run,
+            "--signing-key",
+            key_file,
+            "--store",
+            "other",
+            "--promote",
+            "live",
+            "--trusted-key",
+            own,
+        ).code
+        == 0
+    )
+
+
 def test_what_is_no_finished_run_is_not_published(run: Run, tmp_path: Path, key_file: Path, trained_run: Path) -> None:
     (trained_run / "DONE").unlink()
     for folder in (trained_run, tmp_path / "nowhere"):
@@ -482,6 +511,20 @@ def test_an_empty_file_has_no_scores_and_leaves_no_older_ones(run: Run, tmp_path
     assert ended.code == 0
     assert "0 scored by small v1, 0 rejected" in ended.err
     assert [(tmp_path / name).read_bytes() for name in ("scores.jsonl", "rejects.jsonl")] == [b"", b""]
+
+
+def test_answers_and_rejects_never_go_into_one_file(run: Run, tmp_path: Path, store: Path) -> None:
+    (tmp_path / "orders.jsonl").write_bytes(MESSAGES[0])
+    ended = run("score", "orders.jsonl", "--model", "small", "--output", "x", "--rejects", tmp_path / "x")
+    assert ended.code == 2
+    assert "--output and --rejects both name" in ended.err
+
+
+def test_a_csv_file_is_not_taken_for_json_lines(run: Run, tmp_path: Path, store: Path) -> None:
+    (tmp_path / "orders.csv").write_text("order,amount\no-1,3\n")
+    ended = run("score", "orders.csv", "--model", "small")
+    assert ended.code == 2
+    assert "expected JSON Lines or Parquet, got a name that ends in .csv" in ended.err
 
 
 @pytest.mark.parametrize("option", ["--output", "--rejects"])

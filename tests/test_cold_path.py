@@ -184,5 +184,6 @@ def test_the_first_score_from_a_bucket_to_a_queue_adds_only_the_clients_of_both(
     assert json.loads(message["Body"])["event_id"] == "o-1"
     assert not cold.packages & set(HEAVY)
     assert cold.importable == []
-    assert cold.core == NEEDED | {"eventscore.store.s3", "eventscore.delivery.sqs"}
+    assert cold.core == NEEDED | {"eventscore.aws", "eventscore.store.s3", "eventscore.delivery.sqs"}
+    assert "boto3" not in cold.packages, "botocore makes the same clients, in less time"
     assert cold.telemetry == "1"

@@ -56,7 +56,7 @@ def test_a_contract_cannot_be_changed_once_read() -> None:
         ('name = "small"', 'name = "Small Model"', "model.name: expected a name that matches"),
         ('values = ["web", "shop"]\n', "", 'unseen = "refuse" needs the list of values'),
         ('["web", "shop"]', '["web", "web"]', "features.channel: values names 'web' more than once"),
-        ('["web", "shop"]', "[]", "features.channel.values: tuple should have at least 1 item"),
+        ('["web", "shop"]', "[]", "features.channel.values: expected at least 1 entry; got ()"),
         ('missing = "own"', 'missing = "median"', "features.country.missing: expected 'refuse' or 'own'; got 'median'"),
         ('missing = "median"', 'missing = "own"', "features.balance.missing: expected 'refuse' or 'median'; got 'own'"),
         ("[features.amount]", '[features."the amount"]', "features.the amount: expected a name that matches"),
@@ -66,6 +66,15 @@ def test_a_contract_cannot_be_changed_once_read() -> None:
         ("from = 0.9", "form = 0.9", "decisions[2].form: unknown key (did you mean 'from'?)"),
         ('name = "decline"', 'name = "accept"', "decisions: each needs a name of its own"),
         ("format = 1", "format = 2", "format: expected 1; got 2"),
+        ("format = 1", "format = true", "format: expected 1; got True"),
+        ('["web", "shop"]', "[1, 2]", "features.channel.values[2]: expected a valid string; got 2"),
+        (
+            'field = "fraud"',
+            'field = "fraud"\npositive = 1.5',
+            "label.positive: expected true or false, an integer or a string; got 1.5",
+        ),
+        ("[event]\n", "[[event]]\n", "event: expected a table; got ["),
+        ("from = 0.0", "start = 0.0", "decisions[1].start: unknown key"),
         ("format = 1\n", "", 'format: missing: the contract\'s format, "format = 1"'),
         ("max_bytes = 2000", "max_bytes = true", "event.max_bytes: expected a valid integer; got True"),
         ("[label]", "[gates]\nmin_roc = 0.9\n[label]", "gates.min_roc: unknown key (did you mean 'min_roc_auc'?)"),
@@ -73,6 +82,10 @@ def test_a_contract_cannot_be_changed_once_read() -> None:
 )
 def test_each_mistake_has_its_sentence(old: str, new: str, said: str) -> None:
     assert said in changed(old, new)
+
+
+def test_a_byte_order_mark_does_no_harm() -> None:
+    assert parse_contract(b"\xef\xbb\xbf" + small_model.CONTRACT_TOML.encode(), "contract.toml").model.name == "small"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

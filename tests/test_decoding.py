@@ -12,8 +12,10 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 import small_model
 from eventscore.decoding import EventDecoder
+from eventscore.delivery.rejection import rejection_messages
 from eventscore.errors import ContractViolation
 from eventscore.json_schema import example_event, producer_schema
+from eventscore.records import Record
 from eventscore.violations import REASONS
 
 DECODER = EventDecoder(small_model.contract())
@@ -81,6 +83,8 @@ def test_a_good_event_is_decoded() -> None:
         (GOOD[:-1] + b', "order" : "o-2"}', "duplicate_key", "order", "more than once"),
         (GOOD[:-1] + b', "x": {"a": 1, "a": 2}}', "duplicate_key", "a", "more than once"),
         (GOOD[:-1] + b', "x": "\xff"}', "wrong_encoding", None, "UTF-8"),
+        (GOOD[:-1] + b', "x": "\xed\xa0\x80"}', "wrong_encoding", None, "UTF-8"),
+        (b'{"\xed\xa0\x80": 1, "\xed\xa0\x80": 2, ' + GOOD[1:], "wrong_encoding", None, "UTF-8"),
     ],
 )
 def test_each_way_to_break_the_contract_has_its_reason(
@@ -143,12 +147,16 @@ EVENTS = st.fixed_dictionaries({}, optional=VALUES) | st.fixed_dictionaries(
 SCHEMA = Draft202012Validator(producer_schema(small_model.contract()), format_checker=FormatChecker(["date-time"]))
 
 
-def accepts(message: bytes) -> bool:
+def refusal(message: bytes) -> ContractViolation | None:
     try:
         DECODER.decode(message)
-    except ContractViolation:
-        return False
-    return True
+    except ContractViolation as violation:
+        return violation
+    return None
+
+
+def accepts(message: bytes) -> bool:
+    return refusal(message) is None
 
 
 # One thing a JSON Schema cannot say: it takes 1.0 for an integer, and as an id the function does not.
@@ -203,6 +211,22 @@ def test_a_flat_event_without_escapes_is_parsed_once(
 
     monkeypatch.setattr("eventscore.duplicate_keys._first_duplicate", slow)
     DECODER.decode(small_model.message(at=time, balance=balance, order="a:b", country="x:y:z"))
+
+
+@given(st.data())
+def test_a_good_event_with_bytes_changed_or_put_in_is_an_event_or_a_reason(data: st.DataObject) -> None:
+    message = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(message)))
+        hostile = st.sampled_from(
+            [b"\xed\xa0\x80", b'"x":1,"x":2,', b"\\ud800", b"\x00", b"NaN", b"[" * 50, b"\xef\xbb\xbf", b'"']
+        )
+        message[at : at + data.draw(st.integers(0, 2))] = data.draw(hostile | st.binary(max_size=3))
+    refused = refusal(bytes(message))
+    if refused is not None:
+        # Whatever the reason, it can be told: a rejection must not fail for what it reports.
+        assert refused.reason in REASONS
+        rejection_messages(Record(b"", "m"), refused, model="m", version="v", source="sqs", rejected_at="now")
 
 
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,3 +99,25 @@ def test_characters_that_sqs_refuses_are_written_as_escapes_that_mean_the_same(t
     sent = recorder.batches[0][0]["MessageBody"]
     assert json.loads(sent) == json.loads(body)
     assert not set(sent) & {"\ufffe", "\uffff", "\x00", "\x0b"}
+
+
+def test_once_the_queue_does_not_answer_the_rest_is_not_tried() -> None:
+    class Stalled(_Recorder):
+        def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+            super().send_message_batch(QueueUrl=QueueUrl, Entries=Entries)
+            raise ReadTimeoutError(endpoint_url=QueueUrl)
+
+    stalled: Any = Stalled()
+    failures = SqsSink("url", stalled).deliver([Message("{}", {}) for _ in range(1000)])
+    assert len(failures) == 1000
+    assert len(stalled.batches) <= 8  # those that were under way when the first one failed, at most two a thread
+    assert "not sent: the queue does not answer" in failures.values()
+
+
+def test_whatever_a_client_raises_the_messages_are_answered_for() -> None:
+    class Broken(_Recorder):
+        def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+            raise ConnectionResetError("4111-1111")
+
+    broken: Any = Broken()
+    assert SqsSink("url", broken).deliver([Message("{}", {})]) == {0: "ConnectionResetError"}

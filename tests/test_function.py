@@ -271,3 +271,27 @@ def test_neither_logs_nor_metrics_hold_anything_of_an_event(stack: Stack, emitte
 def test_settings_that_make_no_sense_stop_the_cold_start(stack: Stack, changes: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsInvalid, match=said):
         stack.function(**changes)
+
+
+def test_an_event_that_cannot_even_be_written_again_costs_itself_only(stack: Stack) -> None:
+    nested: Any = "x"
+    for _ in range(100_000):
+        nested = [nested]
+    deep, long, good = stack.function()([{"x": nested}, {"amount": 10**5000}, small_model.event()], None)
+    assert deep["rejected"]["reason"] in ("too_nested", "too_large")
+    assert "rejected" in long
+    assert good["event_id"] == "o-1"
+
+
+def test_a_hostile_record_costs_itself_only(stack: Stack) -> None:
+    hostile = b'{"\xed\xa0\x80": 1, "\xed\xa0\x80": 2, ' + GOOD[1:]
+    invocations = [
+        sqs(hostile.decode("utf-8", "surrogatepass"), GOOD.decode()),
+        kinesis(hostile, GOOD),
+        kafka({"t-0": [hostile, GOOD]}),
+    ]
+    function = stack.function()
+    for invocation in invocations:
+        assert function(invocation, None) == {"batchItemFailures": []}
+        assert len(stack.received(stack.sink)) == 1
+        assert [body["reason"] for body in stack.received(stack.rejects)] == ["wrong_encoding"]

@@ -178,3 +178,11 @@ def test_a_record_of_which_one_part_was_not_taken_is_returned(small_artifact: Ar
     result = service(FakeSink(), TakesOnlyFirstParts()).process(small_artifact, "sqs", [big, Record(b"y", "small")])
     assert list(result.returned) == [0]
     assert result.rejected == {"not_json": 1}
+
+
+def test_a_reason_that_no_encoder_takes_is_told_all_the_same() -> None:
+    violation = ContractViolation("duplicate_key", "\ud800", "\ud800" * 300)
+    (message,) = rejection_messages(
+        Record(b"x", "m"), violation, model="m", version="v", source="sqs", rejected_at="now"
+    )
+    assert json.loads(message.body)["field"] == "?" * 128

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 from moto import mock_aws
 
 import small_model
@@ -17,6 +20,7 @@ from eventscore.errors import (
     NoSuchChannel,
     NoSuchVersion,
     NotInStore,
+    ObjectTooLarge,
     PointerMoved,
     StoreError,
     StoreUnavailable,
@@ -227,3 +231,64 @@ def test_the_signature_is_written_last(tmp_path: Path, signer: Ed25519Signer) ->
 
     small_model.publish(Watched(tmp_path), signer)
     assert written[-2:] == ["manifest.json", SIGNATURE]
+
+
+def test_an_interrupted_publish_is_completed_by_the_next_try(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = ModelVersions(store, small_model.MODEL)
+    contents = small_model.files()
+    document = small_model.manifest("v1", contents).to_bytes()
+    store.write_once(versions.key("v1", "model.onnx"), contents["model.onnx"])
+    versions.write("v1", contents, document, signer.sign(document))
+    assert versions.versions() == ("v1",)
+    with pytest.raises(AlreadyPublished):
+        versions.write("v1", contents, document, signer.sign(document))
+
+
+def test_what_is_left_of_another_version_is_not_completed(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = ModelVersions(store, small_model.MODEL)
+    contents = small_model.files()
+    document = small_model.manifest("v1", contents).to_bytes()
+    store.write_once(versions.key("v1", "model.onnx"), b"another graph")
+    with pytest.raises(AlreadyPublished, match="model.onnx"):
+        versions.write("v1", contents, document, signer.sign(document))
+    assert versions.versions() == ()
+
+
+def test_an_object_that_is_too_large_is_refused_before_it_is_read(store: ObjectStore) -> None:
+    store.write_once("a", b"x" * 100)
+    assert len(store.read("a", 100).content) == 100
+    with pytest.raises(ObjectTooLarge, match="a: refused: expected at most 99 bytes, the store holds 100"):
+        store.read("a", 99)
+
+
+def test_s3_is_asked_again_while_another_write_of_the_key_is_under_way() -> None:
+    waits: list[float] = []
+    client = boto3.client("s3")
+    with Stubber(client) as stub:
+        for _ in range(2):
+            stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+        stub.add_response("put_object", {"ETag": '"x"'})
+        S3Store("models", "", client, waits.append).write_once("a", b"content")
+    assert len(waits) == 2
+    assert waits == sorted(waits)
+
+
+def test_a_swap_whose_answer_was_lost_is_no_lost_race() -> None:
+    """botocore repeats a request that got no answer; where the first one was carried out, the second meets its own result."""
+    client = boto3.client("s3")
+    body = StreamingBody(io.BytesIO(b"new"), 3)
+    with Stubber(client) as stub:
+        stub.add_client_error("put_object", "PreconditionFailed", http_status_code=412)
+        stub.add_response("get_object", {"Body": body, "ETag": '"x"', "ContentLength": 3})
+        S3Store("models", "", client).replace("channels.json", b"new", '"old"')
+
+
+def test_a_folder_store_keeps_nothing_but_its_objects(tmp_path: Path, signer: Ed25519Signer) -> None:
+    small_model.publish(FolderStore(tmp_path), signer)
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b"])
+def test_a_path_may_hold_what_a_url_may_not(tmp_path: Path, name: str) -> None:
+    assert open_store(str(tmp_path / name)).url == str(tmp_path / name)
+    assert open_store(f"s3://models/{name}").url == f"s3://models/{name}"

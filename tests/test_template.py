@@ -118,7 +118,8 @@ def test_streams_give_up_on_a_record_after_a_while_and_say_where_it_lies(templat
         if name == "SqsMapping":
             continue
         assert mapping["BisectBatchOnFunctionError"] is True
-        assert mapping["MaximumRetryAttempts"] > 0
+        assert mapping["MaximumRecordAgeInSeconds"] == {"Ref": "StreamMaximumRecordAgeSeconds"}
+        assert "MaximumRetryAttempts" not in mapping
         assert mapping["DestinationConfig"]["OnFailure"] == failures
         assert mapping["StartingPosition"] == "TRIM_HORIZON"
         if "Kafka" in name or "Msk" in name:

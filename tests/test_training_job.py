@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ torch = pytest.importorskip("torch")
 
 import orders  # noqa: E402
 from eventscore.artifact import load_artifact  # noqa: E402
-from eventscore.errors import AlreadyPublished, ContractInvalid  # noqa: E402
+from eventscore.contract import parse_contract  # noqa: E402
+from eventscore.errors import AlreadyPublished, ContractInvalid, GraphInvalid  # noqa: E402
 from eventscore.manifest import BASELINE, CONTRACT, GOLDEN, GRAPH, REPORT  # noqa: E402
 from eventscore.signing import Ed25519Signer, Ed25519Verifier  # noqa: E402
 from eventscore.store.folder import FolderStore  # noqa: E402
@@ -34,6 +36,7 @@ from eventscore_training.config import FitConfig, NetworkConfig, load_training_c
 from eventscore_training.encoding import SHARED_ROW, learn_encoding  # noqa: E402
 from eventscore_training.fit import EncodedPart, fit  # noqa: E402
 from eventscore_training.gates import gate_results, require_gates  # noqa: E402
+from eventscore_training.golden import choose_golden_events  # noqa: E402
 from eventscore_training.job import PHASES  # noqa: E402
 from eventscore_training.network import Network  # noqa: E402
 
@@ -138,6 +141,24 @@ def test_a_missed_gate_is_named_and_nothing_is_published(tmp_path: Path, signer:
     with pytest.raises(GateFailed, match=r"min_roc_auc: expected at least 0\.999, got 0\.\d+ \(missed by 0\.\d+\)"):
         publish(failed, store, signer)
     assert ModelVersions(store, "orders").versions() == ()
+
+
+def test_a_version_that_the_function_would_refuse_is_not_published(tmp_path: Path, signer: Ed25519Signer) -> None:
+    assert "max_bytes" not in orders.CONTRACT_TOML
+    cramped = orders.CONTRACT_TOML.replace("[event]\n", "[event]\nmax_bytes = 20\n")
+    run = train(orders.config(tmp_path, {}, cramped))
+    with pytest.raises(GraphInvalid, match=r"golden.jsonl: refused: .*expected at most 20 bytes"):
+        publish(run, FolderStore(tmp_path / "store"), signer)
+    assert not (tmp_path / "store").exists()
+
+
+def test_golden_events_hold_real_rows_however_many_categories_there_are() -> None:
+    many = orders.CONTRACT_TOML + "".join(f'\n[features.c{n}]\ntype = "category"\n' for n in range(80))
+    contract = parse_contract(many.encode(), "many categories")
+    columns = {f"c{n}": ["x"] * 20 for n in range(80)}
+    table = replace(orders.table("test", 20), events=orders.table("test", 20).events.with_columns(**columns))
+    events = choose_golden_events(table, np.linspace(0, 1, 20, dtype=np.float32), contract)
+    assert len({event["amount"] for event in events}) >= 8
 
 
 def test_a_gate_measured_as_nan_is_missed() -> None:

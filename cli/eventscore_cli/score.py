@@ -23,6 +23,7 @@ from eventscore.store.versions import CHANNEL_NAMES, LIVE, ModelVersions
 from eventscore_cli.options import store_option, trusted_keys_option, verifier
 
 _BATCH = 5_000
+_OTHER_TABLES = {".csv", ".tsv", ".xlsx", ".feather", ".arrow", ".avro"}
 _Message = tuple[int, bytes]
 """An event: its line in the file (in Parquet its row), from 1, and its bytes."""
 
@@ -63,6 +64,10 @@ def command(
     """
     for written in (output, rejects):
         _refuse_to_write_over(file, written)
+    if rejects is not None and rejects.name != "-" and Path(rejects.name).resolve() == Path(output.name).resolve():
+        raise click.UsageError(f"--output and --rejects both name {rejects.name}; one would write over the other")
+    if file.suffix.lower() in _OTHER_TABLES:
+        raise click.UsageError(f"{file}: expected JSON Lines or Parquet, got a name that ends in {file.suffix}")
     artifact = _artifact(ModelVersions(open_store(store), model), version, channel, verifier(trusted_keys))
     label = artifact.contract.label
     total, messages = _messages(file, None if label is None else label.field)
@@ -150,6 +155,8 @@ def _parquet(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
     frame = pl.scan_parquet(file)
     if label is not None:
         frame = frame.drop(label, strict=False)  # a training table may be scored; the truth is in no event
+    # A time without an offset is UTC, as training takes it.
+    frame = frame.with_columns(pl.selectors.datetime(time_zone=None).dt.replace_time_zone("UTC"))
     total = int(collected(frame.select(pl.len())).item())
     encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 

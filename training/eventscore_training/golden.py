@@ -20,6 +20,8 @@ from eventscore_training.inference import run_graph
 from eventscore_training.table import Table
 
 GOLDEN_EVENTS = 64
+_FEWEST_ROWS = 8
+"""Test rows among the golden events, however many features want a made one."""
 SMALLEST_TOLERANCE = 1e-3
 """A version that refuses to load on a CPU that nobody tried costs more than a thousandth of probability that goes unnoticed."""
 _UNSEEN = "?"
@@ -29,9 +31,12 @@ Event = dict[str, Any]
 
 
 def choose_golden_events(test: Table, scores: NDArray[np.float32], contract: Contract) -> list[Event]:
-    """About 64 raw events: test rows from the lowest to the highest score, then made ones. A gap is a key that is left out."""
+    """About 64 raw events: test rows from the lowest to the highest score, then made ones. A gap is a key that is left out.
+
+    There are more where there are many categories: each wants an unseen value, and some rows must be real.
+    """
     made = len(_made({}, contract))
-    count = min(GOLDEN_EVENTS - made, test.rows)
+    count = min(max(_FEWEST_ROWS, GOLDEN_EVENTS - made), test.rows)
     order = np.argsort(scores, kind="stable")
     rows = order[np.linspace(0, test.rows - 1, count).round().astype(np.int64)]
     picked = [_raw(test.events.row(int(row), named=True), contract) for row in rows]
@@ -87,7 +92,7 @@ def _raw(row: Mapping[str, Any], contract: Contract) -> Event:
         elif feature.type == "boolean":
             event[name] = value.lower() == "true" if isinstance(value, str) else bool(value)
         else:
-            event[name] = float(value) if isinstance(value, str) else value
+            event[name] = value if isinstance(value, int | float) else float(value)  # text of a CSV, or a decimal
     time = row.get(contract.event.time) if contract.event.time else None
     if isinstance(time, str):
         event[str(contract.event.time)] = time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eventscore.artifact import prove
 from eventscore.contract import parse_contract
 from eventscore.manifest import CONTRACT, FileEntry, Manifest
 from eventscore.signing import Signer, Verifier
@@ -27,6 +28,7 @@ def publish(
     Raises:
         GateFailed: the version misses a gate of its contract.
         RunIncomplete: the run's files are not those of its report.
+        ArtifactRefused: the function would not load it.
         AlreadyPublished: the store holds this version.
         StoreError: the store does not answer.
 
@@ -59,6 +61,8 @@ def publish(
         metrics=report.metrics,
         provenance=report.provenance,
     )
+    # What the function will ask of it, before the store has anything of it: a version is written once, and for good.
+    prove(manifest, files, "", lambda name: str(run.folder / name))
     raw = manifest.to_bytes()
     versions.write(report.version, files, raw, signer.sign(raw))
     return manifest

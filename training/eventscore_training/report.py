@@ -79,7 +79,9 @@ def render_report(
         },
         bands=bands_of(contract, label, scores["int8"]),
         slices=worst_slices(report),
-        unseen=sorted(((share, name) for name, share in report.unseen.items() if share > 0), reverse=True)[:_SHOWN],
+        unseen=sorted(((share, name) for name, share in report.unseen.items() if share >= 0.0005), reverse=True)[
+            :_SHOWN
+        ],
     )
 
 

@@ -5,6 +5,7 @@ Nothing of a version reaches the parser of the next step before the step at hand
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -81,14 +82,30 @@ def load_artifact(
         manifest = parse_manifest(
             files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
         )
+    return prove(manifest, files, signed_by, lambda name: versions.key(version, name), watch)
+
+
+def prove(
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    signed_by: str,
+    key: Callable[[str], str],
+    watch: Stopwatch | None = None,
+) -> Artifact:
+    """Load the version whose manifest is trusted already: digests, contract, graph, golden events.
+
+    ``key`` gives the name of a file in errors. Raises ``ArtifactRefused``.
+    """
+    watch = watch or Stopwatch()
+    with watch.part("verify"):
         for name in SERVED_FILES:
-            check_digest(versions.key(version, name), files[name], manifest.files[name])
+            check_digest(key(name), files[name], manifest.files[name])
     with watch.part("session"):
-        contract = _contract(files[CONTRACT], versions.key(version, CONTRACT), versions.model)
-        session = ScoringSession(files[GRAPH], contract, versions.key(version, GRAPH))
+        contract = _contract(files[CONTRACT], key(CONTRACT), manifest.model)
+        session = ScoringSession(files[GRAPH], contract, key(GRAPH))
         artifact = Artifact(
-            model=versions.model,
-            version=version,
+            model=manifest.model,
+            version=manifest.version,
             contract=contract,
             manifest=manifest,
             signed_by=signed_by,
@@ -97,7 +114,7 @@ def load_artifact(
             session=session,
         )
     with watch.part("golden"):
-        check_golden_events(artifact, files[GOLDEN], versions.key(version, GOLDEN))
+        check_golden_events(artifact, files[GOLDEN], key(GOLDEN))
     return artifact
 
 

@@ -119,14 +119,19 @@ class LabelSection(_Table):
     field: FieldName
     positive: bool | int | str = True
 
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _positive_is_a_value(cls, value: object) -> object:
+        if not isinstance(value, bool | int | str):
+            raise ValueError(f"expected true or false, an integer or a string; got {value!r}")
+        return value
+
 
 class Decision(_Table):
     """One decision band: ``name`` from the score ``from`` (inclusive) up to the next band.
 
     The costs say what an event in this band costs when it turns out positive or negative; only the report of a version reads them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
     name: DecisionName
     start: Annotated[float, Field(alias="from", allow_inf_nan=False)]
@@ -182,13 +187,20 @@ class Gates(_Table):
 class Contract(_Table):
     """A whole, consistent contract. Read one with :func:`load_contract` or :func:`parse_contract`."""
 
-    format: Literal[1]
+    format: int
     model: ModelSection
     event: EventSection
     features: dict[FieldName, Feature] = Field(min_length=1)
     label: LabelSection | None = None
     decisions: tuple[Decision, ...] = ()
     gates: Gates = Gates()
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _format_is_known(cls, value: object) -> object:
+        if type(value) is not int or value != CONTRACT_FORMAT:
+            raise ValueError(f"expected {CONTRACT_FORMAT}; got {value!r}")
+        return value
 
     @field_validator("decisions", mode="before")
     @classmethod
@@ -298,7 +310,7 @@ def parse_contract(raw: bytes, origin: str) -> Contract:
 
     """
     try:
-        document = tomllib.loads(raw.decode("utf-8"))
+        document = tomllib.loads(raw.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ContractInvalid(origin, (f"expected TOML: {error}",)) from None
     try:

@@ -14,7 +14,14 @@ KnownKeys = Mapping[str, Sequence[str]]
 
 def problems_of(error: ValidationError, known_keys: KnownKeys, feature_types: Sequence[str]) -> tuple[str, ...]:
     """One sentence for each mistake that pydantic found, in the order in which the contract's sections are declared."""
-    return tuple(_problem(dict(detail), known_keys, feature_types) for detail in error.errors(include_url=False))
+    details = error.errors(include_url=False)
+    faulty = {tuple(detail["loc"][:-1]) for detail in details}
+    return tuple(
+        _problem(dict(detail), known_keys, feature_types)
+        for detail in details
+        # A list of which every item is faulty is not too short as well.
+        if not (detail["type"] == "too_short" and tuple(detail["loc"]) in faulty)
+    )
 
 
 def _problem(detail: dict[str, Any], known_keys: KnownKeys, feature_types: Sequence[str]) -> str:
@@ -36,7 +43,7 @@ def _problem(detail: dict[str, Any], known_keys: KnownKeys, feature_types: Seque
     if kind == "union_tag_invalid":
         given = str(context.get("tag", ""))
         return (
-            f"{where}.type: unknown type {given!r}{_did_you_mean(given, feature_types)}; "
+            f"{where}.type: unknown type {given!r}{_did_you_mean(given, feature_types, or_list=False)}; "
             f"expected one of {', '.join(feature_types)}"
         )
     if kind == "union_tag_not_found":
@@ -75,6 +82,12 @@ def _expectation(kind: str, context: Mapping[str, Any], message: str) -> str:
     match kind:
         case "literal_error":
             return f"expected {context['expected']}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "expected a table"
+        case "tuple_type":
+            return "expected a list"
+        case "too_short":
+            return f"expected at least {context['min_length']} entry"
         case "string_pattern_mismatch":
             return f"expected a name that matches {context['pattern']}"
         case _:
@@ -87,8 +100,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _did_you_mean(given: str, known: Sequence[str]) -> str:
+def _did_you_mean(given: str, known: Sequence[str], *, or_list: bool = True) -> str:
     close = difflib.get_close_matches(given, known, n=1)
     if close:
         return f" (did you mean {close[0]!r}?)"
-    return f" (known here: {', '.join(known)})" if known else ""
+    return f" (known here: {', '.join(known)})" if known and or_list else ""

@@ -71,5 +71,6 @@ def _first_duplicate(message: bytes) -> str | None:
                 seen.add(key)
 
     # Numbers are not converted: Python refuses integers of more than 4,300 digits, and nobody asked for their values.
-    json.loads(message, object_pairs_hook=remember, parse_int=len, parse_float=len)
+    # Decoded here: given bytes, json lets surrogates through, which are no UTF-8 and which no sink takes.
+    json.loads(message.decode("utf-8"), object_pairs_hook=remember, parse_int=len, parse_float=len)
     return found[0] if found else None

@@ -16,6 +16,7 @@
     │   └── GoldenMismatch        the graph does not answer its golden events as it must
     └── StoreError                the model store
         ├── NotInStore            no object under that key
+        ├── ObjectTooLarge        an object larger than any that belongs there
         ├── AlreadyPublished      versions are written once
         ├── PointerMoved          another writer moved the channel first
         ├── NoSuchVersion         a version that the store does not hold
@@ -53,7 +54,8 @@ class SettingsInvalid(EventscoreError):
         self.expected = expected
         self.got = got
         came = "it is not set" if got is None else f"got {got!r}"
-        super().__init__(f"environment variable {variable}: expected {expected}; {came}")
+        what = f"environment variable {variable}" if variable.isupper() else variable
+        super().__init__(f"{what}: expected {expected}; {came}")
 
 
 class InvocationNotRecognised(EventscoreError):
@@ -144,6 +146,15 @@ class NotInStore(StoreError):
 
     def __init__(self, key: str) -> None:
         super().__init__(key, "the store holds no such object")
+
+
+class ObjectTooLarge(StoreError):
+    """The object is larger than any that belongs there; nothing of it was read."""
+
+    def __init__(self, key: str, size_bytes: int, max_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.max_bytes = max_bytes
+        super().__init__(key, f"refused: expected at most {max_bytes} bytes, the store holds {size_bytes}")
 
 
 class AlreadyPublished(StoreError):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -28,9 +28,6 @@ from eventscore.stopwatch import Stopwatch
 from eventscore.store.location import open_store
 from eventscore.store.versions import ModelVersions
 from eventscore.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
 
 
 class ScoreFunction:
@@ -99,9 +96,7 @@ class ScoreFunction:
     def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
         began = time.perf_counter()
         artifact = self._artifact()
-        # The runtime has parsed the invocation already; NaN, which it lets through, is written as NaN again and refused.
-        messages = [json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass") for event in events]
-        outcomes = score_messages(artifact, messages, datetime.now(UTC))
+        outcomes = score_messages(artifact, [_message(event) for event in events], datetime.now(UTC))
         answers: list[dict[str, Any]] = []
         for outcome in outcomes:
             if isinstance(outcome, Answer):
@@ -150,20 +145,35 @@ def _service(settings: Settings) -> ScoringService | None:
     if settings.sink is None or settings.reject_queue_url is None:
         missing = SINK if settings.sink is None else REJECT_QUEUE_URL
         raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
-    # Only a function with a sink needs boto3's SQS.
-    import boto3
-    from botocore.config import Config
+    # Only a function with a sink needs SQS.
     from botocore.exceptions import NoRegionError
 
+    from eventscore.aws import client
     from eventscore.delivery.sqs import SqsSink
 
-    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 3})
     try:
-        client: SQSClient = boto3.client("sqs", config=config)
+        sqs = client("sqs", connect_timeout_s=2, read_timeout_s=5)
     except NoRegionError:
-        raise SettingsInvalid("AWS_REGION", "the region of the queues (Lambda sets it)", None) from None
-    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), client)
-    return ScoringService(sink, SqsSink(settings.reject_queue_url, client), lambda: datetime.now(UTC))
+        raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
+    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
+    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
+
+
+def _message(event: Any) -> bytes:
+    """An event of a direct invocation as bytes again.
+
+    The runtime has parsed it already; NaN, which it lets through, is written as NaN again and refused by the decoder. What cannot be
+    written, for its depth or for an integer of thousands of digits, is replaced by something that the decoder refuses in its place.
+    """
+    try:
+        return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    except RecursionError:
+        return _TOO_NESTED
+    except ValueError:
+        return b"an integer of thousands of digits"
+
+
+_TOO_NESTED = b'{"":' + b"[" * 2000 + b"]" * 2000 + b"}"
 
 
 def _ms_since(began: float) -> float:

@@ -68,9 +68,9 @@ class Ed25519Signer:
         try:
             private_key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise SettingsInvalid("EVENTSCORE_SIGNING_KEY", expected, f"{path} ({error})") from None
+            raise SettingsInvalid(str(path), expected, str(error)) from None
         if not isinstance(private_key, Ed25519PrivateKey):
-            raise SettingsInvalid("EVENTSCORE_SIGNING_KEY", expected, f"{path} (another kind of key)")
+            raise SettingsInvalid(str(path), expected, "another kind of key")
         return cls(private_key)
 
     @property

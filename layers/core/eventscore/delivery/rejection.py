@@ -49,8 +49,8 @@ def rejection_messages(
                 Rejection(
                     reason=violation.reason,
                     # Names of fields come from the event and may be of any length.
-                    detail=violation.detail[:_DETAIL_LENGTH],
-                    field=violation.field[:_FIELD_LENGTH] if violation.field else None,
+                    detail=_text(violation.detail, _DETAIL_LENGTH),
+                    field=None if violation.field is None else _text(violation.field, _FIELD_LENGTH),
                     model=model,
                     version=version,
                     source=source,
@@ -65,3 +65,8 @@ def rejection_messages(
         )
         for part, chunk in enumerate(chunks, start=1)
     ]
+
+
+def _text(text: str, length: int) -> str:
+    """At most ``length`` characters that every encoder takes: a rejection must not fail for what it reports."""
+    return text[:length].encode("utf-8", "replace").decode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -36,16 +38,24 @@ class SqsSink:
         entries = [_entry(position, message) for position, message in enumerate(messages)]
         batches = list(_batches(entries))
         failures: dict[int, str] = {}
-        answers = self._threads.map(self._send, batches) if len(batches) > 1 else map(self._send, batches)
-        for failed in answers:
+        # Once the queue does not answer, what is left is not tried: each try would take seconds of the function's time.
+        stalled = threading.Event()
+        send = partial(self._send, stalled)
+        for failed in self._threads.map(send, batches) if len(batches) > 1 else map(send, batches):
             failures.update(failed)
         return failures
 
-    def _send(self, batch: list[SendMessageBatchRequestEntryTypeDef]) -> dict[int, str]:
+    def _send(self, stalled: threading.Event, batch: list[SendMessageBatchRequestEntryTypeDef]) -> dict[int, str]:
+        if stalled.is_set():
+            return {int(entry["Id"]): "not sent: the queue does not answer" for entry in batch}
         try:
             answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=batch)
-        except (ClientError, BotoCoreError) as error:
+        except ClientError as error:
             return {int(entry["Id"]): str(error) for entry in batch}
+        except Exception as error:  # whatever it was, the messages are not delivered, and that is all that counts
+            stalled.set()
+            reason = str(error) if isinstance(error, BotoCoreError) else type(error).__name__
+            return {int(entry["Id"]): reason for entry in batch}
         failures = {int(item["Id"]): f"{item['Code']}: {item.get('Message', '')}" for item in answer.get("Failed", ())}
         taken = {int(item["Id"]) for item in answer.get("Successful", ())} | set(failures)
         for entry in batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from eventscore.sources.source import Source
 from eventscore.sources.sqs import SqsSource
 
 WARM_UP = "warm-up"
+_SERVICE = re.compile(r"aws:[A-Za-z0-9-]{1,32}")
 _SQS, _KINESIS, _KAFKA = SqsSource(), KinesisSource(), KafkaSource()
 
 
@@ -46,8 +48,10 @@ def recognise(invocation: object) -> Source:
                 return _SQS
             if kind == "aws:kinesis":
                 return _KINESIS
-            raise InvocationNotRecognised(f"records of eventSource {kind!r}")
-        raise InvocationNotRecognised(f"an object with the keys {', '.join(sorted(map(str, invocation))) or '(none)'}")
+            known = isinstance(kind, str) and _SERVICE.fullmatch(kind)
+            raise InvocationNotRecognised(f"records of {f'eventSource {kind}' if known else 'an unknown eventSource'}")
+        # Its keys are not named: it may be an event.
+        raise InvocationNotRecognised("another object (to score one event directly, send a list of one)")
     raise InvocationNotRecognised(_described(invocation))
 
 

@@ -1,4 +1,4 @@
-"""A folder as a model store. Writers on one machine exclude each other by a lock file; readers never wait."""
+"""A folder as a model store. Writers on one machine exclude each other by a lock on the folder; readers never wait."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eventscore.errors import AlreadyPublished, NotInStore, PointerMoved, StoreUnavailable
-from eventscore.store.objects import StoredObject
+from eventscore.errors import AlreadyPublished, NotInStore, ObjectTooLarge, PointerMoved, StoreUnavailable
+from eventscore.store.objects import MAX_OBJECT_BYTES, StoredObject
 
 
 class FolderStore:
@@ -25,10 +25,13 @@ class FolderStore:
         """The folder's path."""
         return str(self._root)
 
-    def read(self, key: str) -> StoredObject:
-        """The object under ``key``. Raises ``NotInStore``."""
+    def read(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject:
+        """The object under ``key``. Raises ``NotInStore`` and ``ObjectTooLarge``."""
+        path = self._root / key
         try:
-            content = (self._root / key).read_bytes()
+            if (size_bytes := path.stat().st_size) > max_bytes:
+                raise ObjectTooLarge(key, size_bytes, max_bytes)
+            content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotInStore(key) from None
         except OSError as error:
@@ -86,9 +89,13 @@ class FolderStore:
 
     @contextmanager
     def _lock(self, path: Path) -> Iterator[None]:
-        with (path.parent / f".{path.name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        # The folder itself is locked: a lock file would lie in the store and be copied with it.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(folder)
 
 
 def _etag(content: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from eventscore.errors import StoreUnavailable
 from eventscore.store.folder import FolderStore
@@ -17,21 +16,20 @@ def open_store(location: str) -> ObjectStore:
         StoreUnavailable: another scheme than ``s3``, no bucket, or S3 cannot be reached for want of a region.
 
     """
-    parts = urlsplit(location)
-    if parts.scheme in ("", "file"):
-        return FolderStore(Path(parts.path))
-    if parts.scheme != "s3" or not parts.netloc:
+    scheme, separator, rest = location.partition("://")
+    if not separator:
+        return FolderStore(Path(location))
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
         raise StoreUnavailable(location, "expected s3://bucket or s3://bucket/prefix, or a folder's path")
-    # Only a bucket needs boto3, which costs 100 ms of a cold start.
-    import boto3
-    from botocore.config import Config
+    # Only a bucket needs botocore, which costs a third of a cold start.
     from botocore.exceptions import BotoCoreError
 
+    from eventscore.aws import client
     from eventscore.store.s3 import S3Store
 
-    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 3})
     try:
-        client = boto3.client("s3", config=config)
+        s3 = client("s3", connect_timeout_s=3, read_timeout_s=10)
     except (BotoCoreError, ValueError) as error:
         raise StoreUnavailable(location, f"S3 cannot be used: {error}") from None
-    return S3Store(parts.netloc, parts.path, client)
+    return S3Store(bucket, prefix, s3)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+MAX_OBJECT_BYTES = 256 * 2**20
+"""No file of a version is larger: what is read is in memory before it can be verified."""
+MAX_DOCUMENT_BYTES = 2**20
+"""The same for pointers, manifests and signatures."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -22,12 +27,12 @@ class ObjectStore(Protocol):
         """Where the store is, as a person writes it: ``s3://bucket/prefix`` or a folder's path."""
         ...
 
-    def read(self, key: str) -> StoredObject:
-        """The object under ``key``. Raises ``NotInStore``."""
+    def read(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject:
+        """The object under ``key``. Raises ``NotInStore``, and ``ObjectTooLarge`` before more than ``max_bytes`` are read."""
         ...
 
     def write_once(self, key: str, content: bytes) -> None:
-        """Write an object that must not exist yet, atomically. Raises ``AlreadyPublished``."""
+        """Write an object that must not exist yet, atomically. Raises ``AlreadyPublished``, also if the bytes are the same."""
         ...
 
     def replace(self, key: str, content: bytes, expected: str | None) -> None:

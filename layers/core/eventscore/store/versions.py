@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from eventscore.errors import FileMissing, NoSuchChannel, NoSuchVersion, NotInStore, StoreError
+from eventscore.errors import AlreadyPublished, FileMissing, NoSuchChannel, NoSuchVersion, NotInStore, StoreError
 from eventscore.manifest import MANIFEST, SIGNATURE
-from eventscore.store.objects import ObjectStore
+from eventscore.store.objects import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, ObjectStore
 
 CHANNELS = "channels.json"
 LIVE, PREVIOUS = "live", "previous"
@@ -52,13 +52,14 @@ class ModelVersions:
     def versions(self) -> tuple[str, ...]:
         """The complete versions, oldest first. A version without a signature is one that is still being written."""
         names = self.store.list_names(f"{self.model}/versions/")
-        return tuple(name for name in names if SIGNATURE in self.store.list_names(self._folder(name)))
+        return tuple(name for name in names if self._is_complete(name))
 
     def read_file(self, version: str, file: str) -> bytes:
         """One file of a version. Raises ``FileMissing``."""
         key = self.key(version, file)
+        document = file in (MANIFEST, SIGNATURE)
         try:
-            return self.store.read(key).content
+            return self.store.read(key, MAX_DOCUMENT_BYTES if document else MAX_OBJECT_BYTES).content
         except NotInStore:
             raise FileMissing(key) from None
 
@@ -70,14 +71,21 @@ class ModelVersions:
     def write(self, version: str, files: Mapping[str, bytes], manifest: bytes, signature: bytes) -> None:
         """Write a version: its files, then the manifest, then the signature that makes it complete.
 
+        What an interrupted writer of the same version left is completed, if it is the same to the byte.
+
         Raises:
-            AlreadyPublished: there is such a version; nothing of it is changed.
+            AlreadyPublished: there is such a version, or a part of another; nothing of it is changed.
 
         """
-        for name, content in files.items():
-            self.store.write_once(self.key(version, name), content)
-        self.store.write_once(self.key(version, MANIFEST), manifest)
-        self.store.write_once(self.key(version, SIGNATURE), signature)
+        if self._is_complete(version):
+            raise AlreadyPublished(self.key(version, SIGNATURE))
+        for name, content in (*files.items(), (MANIFEST, manifest), (SIGNATURE, signature)):
+            key = self.key(version, name)
+            try:
+                self.store.write_once(key, content)
+            except AlreadyPublished:
+                if self.store.read(key).content != content:
+                    raise
 
     def channels(self) -> Channels:
         """The model's channels; none yet is no error.
@@ -88,7 +96,7 @@ class ModelVersions:
         """
         key = f"{self.model}/{CHANNELS}"
         try:
-            stored = self.store.read(key)
+            stored = self.store.read(key, MAX_DOCUMENT_BYTES)
         except NotInStore:
             return Channels({}, None)
         try:
@@ -121,9 +129,8 @@ class ModelVersions:
             PointerMoved: somebody else moved a channel since ``seen``.
 
         """
-        known = self.versions()
-        if version not in known:
-            raise NoSuchVersion(self.model, version, known)
+        if not self._is_complete(version):
+            raise NoSuchVersion(self.model, version, self.versions())
         seen = seen or self.channels()
         versions = dict(seen.versions)
         if channel == LIVE and LIVE in versions and versions[LIVE] != version:
@@ -133,6 +140,9 @@ class ModelVersions:
         content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
         self.store.replace(f"{self.model}/{CHANNELS}", content, seen.etag)
         return self.channels()
+
+    def _is_complete(self, version: str) -> bool:
+        return SIGNATURE in self.store.list_names(self._folder(version))
 
     def _folder(self, version: str) -> str:
         if not _SEGMENT.fullmatch(version):

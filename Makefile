@@ -56,7 +56,7 @@ bench: setup-train ## Measure throughput and cold start, each beside its peer an
 
 requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
-		--extra local --extra train --extra dev --constraints - pyproject.toml | \
+		--extra local --extra train --extra dev --extra tracking --constraints - pyproject.toml | \
 		grep -vE '^(nvidia-|cuda-|triton|torch)' > requirements/constraints.txt
 	for tool in ministack aws-sam-cli; do grep "^$$tool==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --no-header --no-annotate --output-file requirements/$$tool.txt.new - && \
@@ -80,5 +80,5 @@ clean: ## Remove everything that make made.
 # torch through pip, which knows the machine's own wheel folders and indexes; then the rest, which finds it there.
 .venv/.stamp-dev: .venv/.stamp-demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) '$(TORCH)'
-	$(UV_INSTALL) --editable '.[local,train,dev]'
+	$(UV_INSTALL) --editable '.[local,train,dev,tracking]'
 	@touch $@

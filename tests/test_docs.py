@@ -72,13 +72,15 @@ def test_the_session_of_the_readme_goes_as_it_shows(tmp_path: Path) -> None:
 
 @pytest.mark.training
 def test_your_own_data_becomes_a_published_model_by_the_commands_of_the_readme(tmp_path: Path) -> None:
-    for block in blocks("toml"):
-        (tmp_path / block.split("\n", 1)[0].removeprefix("# ")).write_text(block)
     orders = _orders(tmp_path)
     (commands,) = blocks("bash")
+    assert len(commands.strip().splitlines()) == 5
     said = run(commands, tmp_path)
-    assert f"{orders} scored by order-fraud" in said
+    (shown,) = blocks("text")
+    assert set(shown.strip().splitlines()) <= set(said.splitlines())
     assert "live -> " in said
+    (afterwards,) = blocks("sh")
+    assert f"{orders} scored by order-fraud" in run(afterwards, tmp_path)
 
 
 def _orders(folder: Path, rows: int = 3000) -> int:
@@ -87,7 +89,7 @@ def _orders(folder: Path, rows: int = 3000) -> int:
     events = []
     with (folder / "orders.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["order_id", "placed_at", "amount", "country", "is_new", "fraud"])
+        writer.writerow(["order_id", "placed_at", "amount", "country", "is_new", "refunded", "fraud"])
         for number in range(rows):
             amount, country, is_new = (
                 luck.uniform(0, 10_000),
@@ -96,8 +98,9 @@ def _orders(folder: Path, rows: int = 3000) -> int:
             )
             chance = 0.05 + 0.6 * (amount > 5000) * (country == "US") + 0.1 * is_new
             time = f"2026-01-{1 + number * 28 // rows:02}T12:00:00Z"
-            fraud = str(luck.random() < chance).lower()
-            writer.writerow([f"o-{number}", time, round(amount, 2), country or "", str(is_new).lower(), fraud])
+            fraud = luck.random() < chance
+            row = [f"o-{number}", time, round(amount, 2), country or "", str(is_new).lower()]
+            writer.writerow([*row, round(amount, 2) if fraud else 0, str(fraud).lower()])
             event = {"order_id": f"o-{number}", "placed_at": time, "amount": amount, "is_new": is_new}
             events.append(event | ({"country": country} if country else {}))
     (folder / "orders.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events[:200]))
@@ -105,7 +108,7 @@ def _orders(folder: Path, rows: int = 3000) -> int:
 
 
 def test_the_contract_of_the_readme_takes_ten_lines() -> None:
-    (contract, _) = blocks("toml")
+    (contract,) = blocks("toml")
     assert parse_contract(contract.encode(), "README").model.name == "order-fraud"
     assert len(contract.strip().splitlines()) <= 10
 

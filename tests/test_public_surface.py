@@ -38,6 +38,7 @@ SURFACE: dict[str, dict[str, str]] = {
     "eventscore.function": {"ScoreFunction": "(model, service, telemetry)"},
     "eventscore_training": {
         "train": "(config, on_progress)",
+        "resume": "(folder, on_progress)",
         "load_training_config": "(path, overrides)",
         "load_run": "(folder)",
         "publish": "(run, store, signer, verifier, test)",
@@ -106,5 +107,5 @@ def test_the_commands_keep_their_names() -> None:
     import click
 
     assert cli.list_commands(click.Context(cli)) == [
-        *("contract", "train", "keys", "publish", "versions", "promote", "score", "demo"),
+        *("init", "contract", "train", "tune", "keys", "publish", "versions", "promote", "score", "demo"),
     ]

@@ -1,7 +1,7 @@
 """The command's entry: the list of commands, and what becomes of an error.
 
 Exit codes: 0 done, 1 the work could not be done (one message on standard error, no traceback), 2 the command line is wrong,
-130 interrupted.
+75 training was stopped by SIGTERM and can be resumed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from eventscore.errors import EventscoreError
 from eventscore_local.errors import LocalError
 
 _COMMANDS = {
+    "init": "eventscore_cli.init",
     "contract": "eventscore_cli.contract",
     "train": "eventscore_cli.train",
+    "tune": "eventscore_cli.tune",
     "keys": "eventscore_cli.keys",
     "publish": "eventscore_cli.publish",
     "versions": "eventscore_cli.versions",
@@ -50,8 +52,10 @@ def cli() -> None:
 
     \b
     The way of a model:
+      eventscore init table.csv --label ...       a contract to begin with, drafted from your table
       eventscore contract check contract.toml     is the contract sound?
       eventscore train training.toml              a run: an unsigned version, its report, its gates
+      eventscore tune training.toml --budget 10m --storage t.log    a better configuration
       eventscore keys new signing.pem             once: the key that signs your versions
       eventscore publish runs/<version>           sign it, and write it to the model store
       eventscore promote <model> <version>        make it the one that answers

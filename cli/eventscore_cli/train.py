@@ -19,8 +19,21 @@ _SHORT = {
 }
 
 
+class _Interrupted(click.ClickException):
+    """Stopped with a checkpoint: 75, what sysexits.h calls a temporary failure, so that a script knows to go on."""
+
+    exit_code = 75
+
+
 @click.command()
-@click.argument("configuration", type=click.Path(path_type=Path), metavar="TRAINING.TOML")
+@click.argument("configuration", type=click.Path(path_type=Path), required=False, metavar="TRAINING.TOML")
+@click.option(
+    "--resume",
+    "unfinished",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Go on with a training that SIGTERM stopped, in place of TRAINING.TOML.",
+)
 @click.option(
     "--runs", type=click.Path(path_type=Path), help="Where the run's folder is made. [default: as the file says]"
 )
@@ -28,21 +41,29 @@ _SHORT = {
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train. [default: as the file says]"
 )
-def command(configuration: Path, runs: Path | None, seed: int | None, device: str | None) -> None:
+def command(
+    configuration: Path | None, unfinished: Path | None, runs: Path | None, seed: int | None, device: str | None
+) -> None:
     """Train a version as TRAINING.TOML says: from a table and a contract to one calibrated int8 graph.
 
     The run's folder then holds the version, unsigned, with its report.html. `eventscore publish` signs it. Needs the
-    train extra: pip install 'eventscore[train]'.
+    train extra: pip install 'eventscore[train]'. A SIGTERM (a spot machine that is taken away) leaves a checkpoint and
+    ends with exit code 75.
 
     \b
     Example: eventscore train examples/flights/training.toml
     """
-    from eventscore_training import train
+    from eventscore_training import TrainingInterrupted, resume, train
     from eventscore_training.config import load_training_config
     from eventscore_training.progress import Progress as Step
 
     overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
-    config = load_training_config(configuration, overrides)  # before torch, whose import takes seconds
+    if (configuration is None) == (unfinished is None):
+        raise click.UsageError("expected TRAINING.TOML or --resume FOLDER")
+    if unfinished is not None and overrides:
+        raise click.UsageError("--resume goes on with the settings that the training began with; leave the others out")
+    # Before torch, whose import takes seconds.
+    config = None if configuration is None else load_training_config(configuration, overrides)
     try:
         import torch  # noqa: F401  the error should name the extra, not a module inside the job
     except ImportError:
@@ -66,7 +87,10 @@ def command(configuration: Path, runs: Path | None, seed: int | None, device: st
                 tasks[step.phase] = progress.add_task(step.phase, total=step.total, detail="")
             progress.update(tasks[step.phase], completed=step.done, total=step.total, detail=step.detail)
 
-        trained = train(config, show)
+        try:
+            trained = train(config, show) if config is not None else resume(Path(str(unfinished)), show)
+        except TrainingInterrupted as error:
+            raise _Interrupted(str(error)) from None
     names = [_SHORT.get(name, name) for name in trained.report.metrics["int8"]]
     table = Table("test part", *names, box=None, pad_edge=False)
     for precision, metrics in trained.report.metrics.items():

@@ -2,34 +2,47 @@
 
 The way of a table, by file name; `job` walks it from top to bottom:
 
+- `draft` (`draft_columns`, `draft_leaks`, `draft_text`): a contract and a configuration to begin with;
 - `config`: what a job is told; `progress`: what it tells;
 - `table`, `split`: rows that keep the contract, cut by time;
-- `encoding`, `network`, `fit`: what is learned;
+- `encoding`, `network`, `fit`: what is learned; `checkpoint`: so that it survives being stopped;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
-- `publish`: manifest, signature, model store.
+- `tracking`: MLflow, where it is asked for;
+- `tune`, `tuned_text`: the search for a better configuration;
+- `publish`: manifest, signature, model store;
+- `container`: all of it as SageMaker and AWS Batch start it.
 
 Serving never imports this package, and importing it does not import torch.
 """
 
+from pathlib import Path
+
 from eventscore_training.config import FitConfig, NetworkConfig, TrainingConfig, load_training_config
 from eventscore_training.errors import (
+    CheckpointMismatch,
     ConfigInvalid,
+    DraftImpossible,
     GateFailed,
     GateResult,
     RunIncomplete,
     TableInvalid,
     TaskNotSupported,
+    TrackingUnavailable,
     TrainingDiverged,
     TrainingError,
+    TrainingInterrupted,
+    TuningFruitless,
 )
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.publish import publish
 from eventscore_training.run import TrainedVersion, load_run
 
 __all__ = [
+    "CheckpointMismatch",
     "ConfigInvalid",
+    "DraftImpossible",
     "FitConfig",
     "GateFailed",
     "GateResult",
@@ -39,13 +52,17 @@ __all__ = [
     "RunIncomplete",
     "TableInvalid",
     "TaskNotSupported",
+    "TrackingUnavailable",
     "TrainedVersion",
     "TrainingConfig",
     "TrainingDiverged",
     "TrainingError",
+    "TrainingInterrupted",
+    "TuningFruitless",
     "load_run",
     "load_training_config",
     "publish",
+    "resume",
     "train",
 ]
 
@@ -56,10 +73,29 @@ def train(config: TrainingConfig, on_progress: OnProgress | None = None) -> Trai
     Raises:
         ContractInvalid: the contract cannot be used.
         TrainingError: a table breaks the contract, the task is not trained yet, or the loss diverged.
+        TrainingInterrupted: a SIGTERM came during the fit; :func:`resume` goes on from its folder.
 
     """
+    return _run(config, on_progress, None)
+
+
+def resume(folder: Path, on_progress: OnProgress | None = None) -> TrainedVersion:
+    """Go on with a training that was interrupted; on a CPU its weights end up as if it had not been, bit for bit.
+
+    Raises:
+        CheckpointMismatch: ``folder`` holds no checkpoint, or a table or the contract has changed since.
+        TrainingError: as for :func:`train`.
+
+    """
+    from eventscore_training.checkpoint import saved_configuration  # torch
+
+    return _run(saved_configuration(folder), on_progress, folder)
+
+
+def _run(config: TrainingConfig, on_progress: OnProgress | None, checkpoints: Path | None) -> TrainedVersion:
     # torch and onnx cost seconds, and whoever only publishes or reads help needs neither.
     from eventscore_training.job import run_job
     from eventscore_training.progress import silent
+    from eventscore_training.tracking import tracked
 
-    return run_job(config, on_progress or silent)
+    return tracked(config, on_progress or silent, lambda told: run_job(config, told, checkpoints))

@@ -7,7 +7,12 @@
         ├── ConfigInvalid       the job's configuration contradicts itself, or names a key that does not exist
         ├── TaskNotSupported    the contract's task is not trained yet
         ├── TableInvalid        a training table breaks the contract
+        ├── DraftImpossible     a table from which no contract can be drafted
         ├── TrainingDiverged    the loss is no number any more
+        ├── TrainingInterrupted a SIGTERM came; the checkpoint says where to go on
+        ├── CheckpointMismatch  a folder without a checkpoint, or with that of another job
+        ├── TrackingUnavailable MLflow is asked for, and cannot be had
+        ├── TuningFruitless     no trial of a search ended with a figure
         ├── GateFailed          the version is not good enough to be published
         └── RunIncomplete       the run's folder is not a finished run
 """
@@ -58,6 +63,16 @@ class TableInvalid(TrainingError):
         super().__init__(f"{origin}: the table does not keep the contract:{lines}")
 
 
+class DraftImpossible(TrainingError):
+    """No contract can be drafted from a table. ``problems`` holds a sentence for each thing in the way."""
+
+    def __init__(self, origin: str, problems: Sequence[str]) -> None:
+        self.origin = origin
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{origin}: no contract can be drafted:{lines}")
+
+
 class TrainingDiverged(TrainingError):
     """The loss became NaN or infinite."""
 
@@ -67,6 +82,46 @@ class TrainingDiverged(TrainingError):
         super().__init__(
             f"the loss is no finite number in epoch {epoch}, step {step}: lower the learning rate "
             f"(fit.learning_rate is {learning_rate:g}) and look at the bounds of the number features"
+        )
+
+
+class TrainingInterrupted(TrainingError):
+    """A SIGTERM stopped the fit after its checkpoint was written to ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"training was stopped by SIGTERM; go on with: eventscore train --resume {folder}")
+
+
+class CheckpointMismatch(TrainingError):
+    """What ``folder`` holds is no checkpoint of this job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(
+            f"{folder}: expected a checkpoint of this very contract, these tables and this configuration; there is none, or one of "
+            "them has changed since: train again without it"
+        )
+
+
+class TrackingUnavailable(TrainingError):
+    """MLflow is asked for by its environment variable, and cannot be used."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        self.uri = uri
+        super().__init__(
+            f"MLFLOW_TRACKING_URI is {uri!r}, and MLflow cannot be used: {reason}; unset it to train without"
+        )
+
+
+class TuningFruitless(TrainingError):
+    """No trial of a search ended with a figure."""
+
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
+        super().__init__(
+            f"none of {trials} trials ended with a figure, all diverged: train the configuration as it is first, "
+            "and lower fit.learning_rate"
         )
 
 

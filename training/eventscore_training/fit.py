@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eventscore_training.checkpoint import Checkpoint, Place, Stateful, records
 from eventscore_training.config import FitConfig
 from eventscore_training.errors import TrainingDiverged
 from eventscore_training.evaluate import log_loss, roc_auc
@@ -53,7 +54,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def fit(
+def fit(  # noqa: PLR0915  read from top to bottom
     network: Network,
     train: EncodedPart,
     validation: EncodedPart,
@@ -61,11 +62,15 @@ def fit(
     *,
     seed: int,
     on_progress: OnProgress = silent,
+    checkpoint: Checkpoint | None = None,
 ) -> FitHistory:
     """Train ``network`` in place, on the device where it lies; the best weights on the validation part stay.
 
+    A fit goes on where ``checkpoint`` left it, and writes it at each evaluation.
+
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
+        TrainingInterrupted: the checkpoint was asked to be the last.
 
     """
     device = next(network.parameters()).device
@@ -81,10 +86,21 @@ def fit(
     evaluate_at = {round(steps * (k + 1) / config.evaluations_per_epoch) for k in range(config.evaluations_per_epoch)}
     evaluations: list[Evaluation] = []
     best, best_state = 0, copy.deepcopy(network.state_dict())
-    for epoch in range(config.epochs):
+    moving: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    place = checkpoint.load(device, **moving) if checkpoint else None
+    if place is not None:
+        evaluations = [Evaluation(**evaluation) for evaluation in place.evaluations]
+        best, best_state = place.best, place.best_state
+    for epoch in range(place.epoch if place else 0, config.epochs):
+        resumed = place if place and place.epoch == epoch else None
+        if resumed:
+            generator.set_state(resumed.order_random)
+        order_random = generator.get_state()
         order = torch.randperm(len(label), generator=generator, device=device)
+        if resumed:
+            generator.set_state(resumed.random)
         summed, since = torch.zeros((), device=device), 0
-        for step in range(steps):
+        for step in range(resumed.steps if resumed else 0, steps):
             # The remainder of an epoch below one batch joins its last batch.
             batch = order[step * config.batch_size : (step + 1) * config.batch_size if step + 1 < steps else None]
             network.train()
@@ -111,10 +127,15 @@ def fit(
             evaluations.append(now)
             if len(evaluations) == 1 or _better(now, evaluations[best], config):
                 best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
-            on_progress(Progress("fit", epoch * steps + step + 1, config.epochs * steps, f"AUC {now.roc_auc:.4f}"))
+            done, total = epoch * steps + step + 1, config.epochs * steps
+            on_progress(Progress("fit", done, total, f"AUC {now.roc_auc:.4f}", asdict(now)))
             if len(evaluations) - 1 - best >= config.patience:
                 network.load_state_dict(best_state)
                 return FitHistory(tuple(evaluations), best)
+            if checkpoint is not None:
+                random = generator.get_state()
+                now_at = Place(epoch, step + 1, order_random, random, records(evaluations), best, best_state)
+                checkpoint.save(now_at, device, **moving)
     network.load_state_dict(best_state)
     return FitHistory(tuple(evaluations), best)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -95,10 +95,19 @@ def _raw(row: Mapping[str, Any], contract: Contract) -> Event:
             event[name] = value if isinstance(value, int | float) else float(value)  # text of a CSV, or a decimal
     time = row.get(contract.event.time) if contract.event.time else None
     if isinstance(time, str):
-        event[str(contract.event.time)] = time
+        event[str(contract.event.time)] = _with_offset(time)
     elif isinstance(time, datetime) and time.tzinfo is not None:
         event[str(contract.event.time)] = time.isoformat()
     return event
+
+
+def _with_offset(time: str) -> str:
+    """A table may leave the offset out, and then means UTC (see `split`); an event may not."""
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return _TIME
+    return time if moment.tzinfo is not None else moment.replace(tzinfo=UTC).isoformat()
 
 
 def _identity(contract: Contract, number: int, event: Event) -> Event:

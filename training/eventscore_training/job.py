@@ -25,6 +25,7 @@ from eventscore.manifest import (
 )
 from eventscore_training.baseline import build_baseline
 from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
+from eventscore_training.checkpoint import Checkpoint, fingerprint_of, unfinished_folder
 from eventscore_training.config import TrainingConfig
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
@@ -49,8 +50,13 @@ SUPPORTED_TASKS = ("binary",)
 PHASES = ("read", "encode", "fit", "export", "quantize", "calibrate", "evaluate", "describe", "write")
 
 
-def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
-    """Train a version and leave it, unsigned, in ``<config.runs>/<version>/``. See :func:`eventscore_training.train`."""
+def run_job(  # noqa: PLR0915  read from top to bottom
+    config: TrainingConfig, on_progress: OnProgress, checkpoints: Path | None = None
+) -> TrainedVersion:
+    """Train a version and leave it, unsigned, in ``<config.runs>/<version>/``. See :func:`eventscore_training.train`.
+
+    ``checkpoints``: a folder for the checkpoint, which the job goes on from if there is one.
+    """
     started = time.monotonic()
 
     def begin(phase: str, detail: str = "") -> None:
@@ -76,9 +82,18 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     torch.manual_seed(config.seed)
     inputs = encoded["train"].numbers.shape[1]
     network = Network(inputs, encoding.vocabularies, config.network.widths, dropout=config.network.dropout).to(device)
-    history = fit(
-        network, encoded["train"], encoded["validation"], config.fit, seed=config.seed, on_progress=on_progress
-    )
+    fingerprint = fingerprint_of(contract_bytes, [table.sha256 for table in parts.all], config)
+    checkpoint = Checkpoint(checkpoints or unfinished_folder(config, contract.model.name), config, fingerprint)
+    with checkpoint.watched():
+        history = fit(
+            network,
+            encoded["train"],
+            encoded["validation"],
+            config.fit,
+            seed=config.seed,
+            on_progress=on_progress,
+            checkpoint=checkpoint,
+        )
 
     # --- export: one graph from raw fields to a score
     begin("export")
@@ -163,6 +178,7 @@ def run_job(config: TrainingConfig, on_progress: OnProgress) -> TrainedVersion:
     # --- write: the version's folder, unsigned, DONE last
     begin("write")
     trained = write_run(config.runs, report, files)
+    checkpoint.discard()
     on_progress(Progress("write", 1, 1, str(trained.folder)))
     return trained
 

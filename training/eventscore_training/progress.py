@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``total`` steps of ``phase`` are done; ``detail`` is a figure worth reading (a score, a count)."""
+    """``done`` of ``total`` steps of ``phase`` are done; ``detail`` is a figure worth reading (a score, a count).
+
+    ``figures``: all that an evaluation of the fit found, by name.
+    """
 
     phase: str
     done: int
     total: int
     detail: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]

@@ -60,6 +60,8 @@ def read_parts(config: TrainingConfig, contract: Contract) -> Parts:
 
 
 _PARTS: tuple[Part, ...] = ("train", "validation", "test")
+_WITHOUT_ZONE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+"""Shapes of a time in a CSV file besides RFC 3339."""
 
 
 def _cut(
@@ -102,9 +104,21 @@ def event_time(frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
     """The event's time in UTC; null where the text is no time. A time without a zone is taken for UTC."""
     if contract.event.time is None or contract.event.time not in frame.columns:
         return None
-    column = frame[contract.event.time]
+    return times_of(frame[contract.event.time])
+
+
+def times_of(column: pl.Series) -> pl.Series | None:
+    """Times or dates in UTC, null where the text is none; None for a column of another kind. Without a zone it is UTC."""
     if column.dtype == pl.String:
-        return column.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+        found = column.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+        for shape in _WITHOUT_ZONE:
+            if found.null_count() == column.null_count():
+                break
+            plain = column.str.to_datetime(shape, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+            found = found.fill_null(plain)
+        return found
+    if column.dtype == pl.Date:
+        column = column.cast(pl.Datetime("us"))
     if not isinstance(column.dtype, pl.Datetime):
         return None
     zoned = column.dt.replace_time_zone("UTC") if column.dtype.time_zone is None else column

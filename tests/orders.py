@@ -127,6 +127,7 @@ def config(folder: Path, overrides: dict[str, Any] | None = None, contract_text:
         "runs": folder / "runs",
         "device": "cpu",
         "network": {"widths": (16, 8), "embedding_width": 3, "min_count": 10, "dropout": 0.0},
+        "quantization": {"weights": "per-channel", "ranges": "min-max"},
         "fit": {"epochs": 4, "batch_size": 64, "learning_rate": 0.01, "evaluations_per_epoch": 1},
     }
     return parse_training_config({**document, **(overrides or {})}, "orders")

@@ -41,7 +41,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "resume": "(folder, on_progress)",
         "load_training_config": "(path, overrides)",
         "load_run": "(folder)",
-        "publish": "(run, store, signer)",
+        "publish": "(run, store, signer, verifier, test)",
     },
 }
 """What a program of one's own is written with: load a contract, open a store, load a version, score; train and publish."""

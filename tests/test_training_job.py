@@ -118,7 +118,7 @@ def test_the_baseline_counts_every_row(run: TrainedVersion) -> None:
 
 def test_the_report_stands_alone_and_says_what_the_model_cannot_know(run: TrainedVersion) -> None:
     page = (run.folder / REPORT).read_text()
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     assert "Orders of &lt;b&gt;one&lt;/b&gt; shop only." in page
     assert run.version in page
     assert "<script" not in page

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,8 +34,24 @@ def check(file: Path) -> None:
     click.echo(f"  model      {contract.model.name} ({contract.model.task})")
     click.echo(f"  features   {len(contract.numbers)} numbers, {len(contract.categories)} categories")
     click.echo(f"  decisions  {decisions}")
-    gates = {name: value for name, value in contract.gates.model_dump().items() if value is not None}
-    click.echo(f"  gates      {', '.join(f'{name} {value:g}' for name, value in gates.items()) or 'none'}")
+    gates = _limits(contract.gates.model_dump(exclude_unset=True))
+    click.echo(f"  gates      {', '.join(gates) or 'none'}")
+
+
+def _limits(gates: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Each gate that the file sets, as it would be said: ``slices.min_roc_auc 0.7``."""
+    told: list[str] = []
+    for name, value in gates.items():
+        if isinstance(value, dict):
+            told += _limits(value, f"{prefix}{name}.")
+        elif isinstance(value, bool):
+            told += [f"{prefix}{name}"] if value else []
+        elif value is not None:
+            shown = (
+                f"{value:g}" if isinstance(value, float | int) else value if isinstance(value, str) else "/".join(value)
+            )
+            told.append(f"{prefix}{name} {shown}")
+    return told
 
 
 @command.command()

@@ -53,6 +53,18 @@ class FitConfig(_Section):
     select_by: Literal["log_loss", "roc_auc"] = "log_loss"
 
 
+class QuantizationConfig(_Section):
+    """Which int8 recipes are tried (`quantization_search`): ``auto`` tries each, a name only that one.
+
+    No recipe is begun after ``budget_s`` seconds, except the first.
+    """
+
+    weights: Literal["auto", "per-channel", "per-tensor"] = "auto"
+    ranges: Literal["auto", "min-max", "percentile", "entropy"] = "auto"
+    float_layers: Literal["auto"] | tuple[str, ...] = "auto"
+    budget_s: Annotated[float, Field(gt=0)] = 120.0
+
+
 class TrainingConfig(_Section):
     """A whole job: the contract, the tables, the network.
 
@@ -73,10 +85,11 @@ class TrainingConfig(_Section):
     runs: Path = Path("runs")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    calibration: Literal["platt", "temperature"] = "platt"
+    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
     limits: tuple[str, ...] = ()
     network: NetworkConfig = NetworkConfig()
     fit: FitConfig = FitConfig()
+    quantization: QuantizationConfig = QuantizationConfig()
 
     @model_validator(mode="after")
     def _tables_are_told_once(self) -> Self:
@@ -144,7 +157,11 @@ def parse_training_config(document: Mapping[str, Any], origin: str) -> TrainingC
 def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(step) for step in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        sections: dict[str, type[_Section]] = {"network": NetworkConfig, "fit": FitConfig}
+        sections: dict[str, type[_Section]] = {
+            "network": NetworkConfig,
+            "fit": FitConfig,
+            "quantization": QuantizationConfig,
+        }
         section = sections.get(str(detail["loc"][0]), TrainingConfig)
         return f"{where}: unknown key (known here: {', '.join(section.model_fields)})"
     if detail["type"] == "missing":

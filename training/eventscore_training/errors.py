@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,8 @@ class GateResult:
     limit: float
     measured: float
     passed: bool
+    detail: str = ""
+    """Where: the slice, the groups, the live version."""
 
     @property
     def missed_by(self) -> float:
@@ -139,9 +142,12 @@ class GateResult:
         return 0.0 if self.passed else abs(self.measured - self.limit)
 
     def __str__(self) -> str:
-        sense = "at least" if self.name.startswith("min_") else "at most"
+        sense = "at least" if self.name.rpartition(".")[2].startswith("min_") else "at most"
         verdict = "passed" if self.passed else f"missed by {self.missed_by:.4g}"
-        return f"{self.name}: expected {sense} {self.limit:g}, got {self.measured:.6g} ({verdict})"
+        got = "no figure" if math.isnan(self.measured) else f"{self.measured:.6g}"
+        expected = "a figure" if math.isnan(self.limit) else f"{sense} {self.limit:g}"
+        where = f" [{self.detail}]" if self.detail else ""
+        return f"{self.name}: expected {expected}, got {got}{where} ({verdict if got != 'no figure' else 'missed'})"
 
 
 class GateFailed(TrainingError):

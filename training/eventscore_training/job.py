@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import onnx
 import torch
 
 from eventscore.contract import parse_contract
@@ -25,24 +24,26 @@ from eventscore.manifest import (
     new_version,
 )
 from eventscore_training.baseline import build_baseline
-from eventscore_training.calibrate import Calibration, fit_calibration
+from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
 from eventscore_training.checkpoint import Checkpoint, fingerprint_of, unfinished_folder
 from eventscore_training.config import TrainingConfig
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
 from eventscore_training.evaluate import evaluate
-from eventscore_training.export import OPSET, build_graph, calibrated, with_logit
+from eventscore_training.evidence import gather_evidence
+from eventscore_training.export import OPSET, build_graph, with_logit
 from eventscore_training.fit import EncodedPart, choose_device, fit
+from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
 from eventscore_training.network import Network
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
-from eventscore_training.quantize import quantize
+from eventscore_training.quantization_search import search_quantization
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
-from eventscore_training.split import read_parts
+from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
 
 SUPPORTED_TASKS = ("binary",)
@@ -98,18 +99,19 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     begin("export")
     fp32 = build_graph(contract, encoding, network.weights())
 
-    # --- quantize: int8, its scales frozen on training rows
+    # --- quantize: int8, its scales frozen on training rows, by the cheapest recipe that loses little on the validation part
     begin("quantize")
-    int8 = quantize(fp32, contract, train.columns, config.seed)
+    quantized = search_quantization(fp32, contract, train, validation, config.quantization, config.seed)
 
     # --- calibrate: each graph on its own logits of the validation part, folded in
     begin("calibrate")
     graphs: dict[str, bytes] = {}
-    calibrations: dict[str, Calibration] = {}
-    for precision, model in (("fp32", fp32), ("int8", int8)):
+    calibrations: dict[str, CalibrationChoice] = {}
+    fold = stretches(time_order(validation, contract), validation.rows, config.seed)
+    for precision, model in (("fp32", fp32), ("int8", quantized.model)):
         logits = run_graph(with_logit(model), validation.columns, contract)
-        calibrations[precision] = fit_calibration(logits, validation.label, config.calibration)
-        graphs[precision] = _folded(model, calibrations[precision])
+        calibrations[precision] = choose_calibration(logits, validation.label, config.calibration, fold)
+        graphs[precision] = fold_calibration(model, calibrations[precision].calibration).SerializeToString()
 
     # --- evaluate: the very bytes that will be shipped, on the test part
     begin("evaluate")
@@ -121,6 +123,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     validation_metrics = {
         precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
     }
+
+    evidence = gather_evidence(contract, parts, graphs["int8"], scores)
 
     # --- describe: golden events, baseline, report
     begin("describe")
@@ -145,7 +149,9 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract), events=len(events)),
         metrics=metrics,
         validation_metrics=validation_metrics,
-        calibration=asdict(calibrations["int8"]),
+        calibration=calibrations["int8"].as_dict(),
+        quantization=quantized.as_dicts(),
+        **evidence.as_dict(),
         gates=(),
         fit=tuple(asdict(evaluation) for evaluation in history.evaluations),
         best=history.best,
@@ -160,9 +166,13 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     )
     # The size gate counts the report, whose size hardly depends on that gate's figure: rendered once without, once with.
     for _ in range(2):
-        files[REPORT] = render_report(report, contract, config.limits, test.label, scores).encode()
+        files[REPORT] = render_report(
+            report, contract, config.limits, test.label, scores, evidence.uncalibrated
+        ).encode()
         size_bytes = sum(len(content) for content in files.values())
-        gates = gate_results(contract.gates, metrics["fp32"], metrics["int8"], size_bytes)
+        gates = gate_results(
+            contract.gates, metrics["fp32"], metrics["int8"], size_bytes, report.measured, report.details
+        )
         report = report.model_copy(update={"gates": tuple(GateRecord(**asdict(gate)) for gate in gates)})
 
     # --- write: the version's folder, unsigned, DONE last
@@ -178,11 +188,6 @@ def _read_contract(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ContractInvalid(str(path), (f"expected a contract file: {error.strerror}",)) from None
-
-
-def _folded(graph: onnx.ModelProto, calibration: Calibration) -> bytes:
-    folded: bytes = calibrated(graph, calibration.scale, calibration.shift).SerializeToString()
-    return folded
 
 
 def _entry(table: Table) -> TableEntry:

@@ -49,19 +49,31 @@ def precision_recall(label: NDArray[np.int8], scores: Scores) -> str:
     return _svg(draw)
 
 
-def reliability_diagram(label: NDArray[np.int8], scores: Scores) -> str:
-    """Share of positives over mean score, by bin; calibrated scores lie on the diagonal."""
+def reliability_diagram(label: NDArray[np.int8], before: NDArray[np.floating], after: NDArray[np.floating]) -> str:
+    """Share of positives over mean score, by bin, before and after calibration; calibrated scores lie on the diagonal."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color="#cccccc", linewidth=0.8)
-        for precision, values in scores.items():
+        for name, values, colour in (("before", before, _COLOURS["fp32"]), ("after", after, _COLOURS["int8"])):
             bins = [each for each in reliability(label, values) if each.count >= 10]
             means, shares = [each.mean_score for each in bins], [each.positive_share for each in bins]
-            axes.plot(means, shares, marker="o", markersize=3, color=_COLOURS[precision], label=precision)
+            axes.plot(means, shares, marker="o", markersize=3, color=colour, label=f"{name} calibration")
         axes.set(xlabel="score", ylabel="share of positives")
         axes.legend(frameon=False)
 
     return _svg(draw)
+
+
+def importance_bars(features: list[str], losses: list[float]) -> str:
+    """What shuffling each feature costs in ROC-AUC, the largest on top."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(features))[::-1]
+        axes.barh(places, losses, color=_COLOURS["int8"], height=0.7)
+        axes.set_yticks(places, features)
+        axes.set(xlabel="loss of ROC-AUC when shuffled")
+
+    return _svg(draw, height=max(1.2, 0.4 + 0.17 * len(features)))
 
 
 def score_histogram(label: NDArray[np.int8], scores: NDArray[np.float32]) -> str:
@@ -108,10 +120,10 @@ def _curve(axes: Axes, x: NDArray[np.floating], y: NDArray[np.floating], precisi
     axes.plot(x[places], y[places], color=_COLOURS[precision], label=precision, linewidth=1.2)
 
 
-def _svg(draw: Callable[[Axes], None]) -> str:
+def _svg(draw: Callable[[Axes], None], height: float = 2.7) -> str:
     # Text stays text, ids and dates do not change from run to run; the figure is made without pyplot's global state.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "eventscore", "font.size": 8}):
-        figure = Figure(figsize=(3.6, 2.7), layout="constrained")
+        figure = Figure(figsize=(3.6, height), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)

@@ -7,12 +7,14 @@ version must be right on a CPU that it was not made on.
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,10 +26,33 @@ from eventscore_training.export import HEAD
 from eventscore_training.table import graph_inputs
 
 CALIBRATION_ROWS = 8_192
+PERCENTILE = 99.99
+"""What ``percentile`` ranges keep of the activations; the rest is clipped."""
+_OPERATORS = ("Gemm", "MatMul")
 _BATCH = 1_024
 
 
-def quantize(model: onnx.ModelProto, contract: Contract, columns: pl.DataFrame, seed: int) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class Recipe:
+    """How a graph is quantized. ``float_layers`` are names of matrix products that keep computing in float32."""
+
+    weights: Literal["per-channel", "per-tensor"] = "per-channel"
+    ranges: Literal["min-max", "percentile", "entropy"] = "min-max"
+    float_layers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rest = f", {' and '.join(self.float_layers)} in float" if self.float_layers else ""
+        return f"{self.weights}, {self.ranges}{rest}"
+
+
+def layers_of(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the matrix products that may be quantized, in the order of the computation; the head is none of them."""
+    return tuple(node.name for node in model.graph.node if node.op_type in _OPERATORS and node.name != HEAD)
+
+
+def quantize(
+    model: onnx.ModelProto, contract: Contract, columns: pl.DataFrame, seed: int, recipe: Recipe = Recipe()
+) -> onnx.ModelProto:
     """A copy of ``model`` whose hidden layers compute in int8; activation ranges come from a sample of ``columns``.
 
     The head, one column wide, stays in float32: it costs nothing and its rounding would be the score's.
@@ -35,6 +60,11 @@ def quantize(model: onnx.ModelProto, contract: Contract, columns: pl.DataFrame, 
     # Heavy, and needed in this phase only.
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    methods = {
+        "min-max": CalibrationMethod.MinMax,
+        "percentile": CalibrationMethod.Percentile,
+        "entropy": CalibrationMethod.Entropy,
+    }
     sample = columns.sample(min(columns.height, CALIBRATION_ROWS), seed=seed)
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         source, target = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
@@ -44,13 +74,14 @@ def quantize(model: onnx.ModelProto, contract: Contract, columns: pl.DataFrame, 
             target,
             _Reader(sample, contract),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Gemm", "MatMul"],
-            nodes_to_exclude=[HEAD],
-            per_channel=True,
+            op_types_to_quantize=list(_OPERATORS),
+            nodes_to_exclude=[HEAD, *recipe.float_layers],
+            per_channel=recipe.weights == "per-channel",
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=methods[recipe.ranges],
+            extra_options={"CalibPercentile": PERCENTILE} if recipe.ranges == "percentile" else {},
         )
         return onnx.load(target)
 
@@ -72,17 +103,20 @@ class _Reader:
 
 
 def _batches(sample: pl.DataFrame, contract: Contract) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    for start in range(0, sample.height, _BATCH):
-        yield graph_inputs(sample.slice(start, _BATCH), contract)
+    # Batches of one size, which the histograms of percentile and entropy ranges need; the few rows that remain are left out.
+    size = sample.height // -(-sample.height // _BATCH)
+    for start in range(0, sample.height - size + 1, size):
+        yield graph_inputs(sample.slice(start, size), contract)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer advises on the root logger to optimise first; the graph is built as it should be."""
+    """The quantizer advises on the root logger to optimise first, and prints; the graph is built as it should be."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)

@@ -30,6 +30,7 @@ class GateRecord(BaseModel):
     limit: float
     measured: float
     passed: bool
+    detail: str = ""
 
 
 class RunReport(BaseModel):
@@ -49,7 +50,21 @@ class RunReport(BaseModel):
     golden: GoldenTolerance
     metrics: Mapping[str, Mapping[str, float]]
     validation_metrics: Mapping[str, Mapping[str, float]]
-    calibration: Mapping[str, float]
+    calibration: Mapping[str, Any]
+    """Of the shipped graph: method, scale and shift or knots, and ``held_out``: the log loss of each method that was tried."""
+    quantization: tuple[Mapping[str, Any], ...] = ()
+    """Each recipe that was tried (`quantization_search.Candidate`), and the float32 graph."""
+    measured: Mapping[str, float] = Field(default_factory=dict)
+    """By gate: what is measured during the run and cannot be derived from ``metrics``."""
+    details: Mapping[str, str] = Field(default_factory=dict)
+    """By gate: which slice or which groups that was."""
+    slices: tuple[Mapping[str, Any], ...] = ()
+    groups: tuple[Mapping[str, Any], ...] = ()
+    intervals: Mapping[str, Any] = Field(default_factory=dict)
+    """``metrics``: the 95 % interval of each figure of the int8 graph; ``blocks``: what was resampled for it."""
+    importance: tuple[Mapping[str, Any], ...] = ()
+    unseen: Mapping[str, float] = Field(default_factory=dict)
+    """By category: the share of test events whose value the training part never held."""
     gates: tuple[GateRecord, ...]
     fit: tuple[Mapping[str, float], ...]
     """The validation part after each evaluation: epoch, train_loss, log_loss, roc_auc."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from eventscore.contract import Contract
 from eventscore_training.config import TrainingConfig
@@ -65,7 +67,7 @@ _WITHOUT_ZONE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M
 def _cut(
     frame: pl.DataFrame, config: TrainingConfig, contract: Contract, origin: str
 ) -> tuple[dict[Part, pl.DataFrame], str]:
-    time = _time_of(frame, contract)
+    time = event_time(frame, contract)
     if time is None:
         raise TableInvalid(
             origin, ["a split by time needs the event's time: [event] time in the contract, and that column"]
@@ -90,7 +92,15 @@ def _cut(
     }, method
 
 
-def _time_of(frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
+def time_order(table: Table, contract: Contract) -> NDArray[np.int64] | None:
+    """Microseconds since 1970 of each event of ``table``, ``[n]``; None where the events have no time, or one of them has none."""
+    time = event_time(table.events, contract)
+    if time is None or time.null_count():
+        return None
+    return time.dt.epoch("us").to_numpy().astype(np.int64)
+
+
+def event_time(frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
     """The event's time in UTC; null where the text is no time. A time without a zone is taken for UTC."""
     if contract.event.time is None or contract.event.time not in frame.columns:
         return None
@@ -118,7 +128,7 @@ def times_of(column: pl.Series) -> pl.Series | None:
 def _periods(frames: dict[Part, pl.DataFrame], contract: Contract) -> tuple[dict[str, tuple[str, str]], str]:
     periods: dict[str, tuple[datetime, datetime]] = {}
     for part, frame in frames.items():
-        time = _time_of(frame, contract)
+        time = event_time(frame, contract)
         first, last = (time.min(), time.max()) if time is not None else (None, None)
         if isinstance(first, datetime) and isinstance(last, datetime):
             periods[part] = (first, last)

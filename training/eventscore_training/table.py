@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +32,8 @@ class Table:
     columns: pl.DataFrame
     events: pl.DataFrame
     label: NDArray[np.int8]
+    aside: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Columns that are no features and that the contract's gates name, as they came."""
 
     @property
     def rows(self) -> int:
@@ -106,6 +108,10 @@ def check_table(frame: pl.DataFrame, contract: Contract, part: Part, origin: str
             checked[name] = _checked(frame[name], feature)
         except _Broken as broken:
             problems.append(f"column {name!r}: {broken}")
+    aside = [name for name in _gated_fields(contract) if name not in contract.features]
+    for name in aside:
+        if name not in frame.columns:
+            problems.append(f"column {name!r}: missing; the contract's gates name it")
     label = None
     try:
         label = _label(frame, contract, part)
@@ -116,7 +122,13 @@ def check_table(frame: pl.DataFrame, contract: Contract, part: Part, origin: str
     event_fields = (contract.event.id, contract.event.time, contract.event.rollout_key, *contract.features)
     kept = [name for name in dict.fromkeys(event_fields) if name is not None and name in frame.columns]
     events = frame.select(kept)
-    return Table(part, origin, sha256, pl.DataFrame(checked).select(*contract.features), events, label)
+    columns = pl.DataFrame(checked).select(*contract.features)
+    return Table(part, origin, sha256, columns, events, label, frame.select(aside))
+
+
+def _gated_fields(contract: Contract) -> tuple[str, ...]:
+    slices, groups = contract.gates.slices, contract.gates.groups
+    return tuple(dict.fromkeys([*(slices.fields if slices else ()), *((groups.field,) if groups else ())]))
 
 
 class _Broken(Exception):

@@ -128,10 +128,43 @@ class LabelSection(_Table):
 
 
 class Decision(_Table):
-    """One decision band: ``name`` from the score ``from`` (inclusive) up to the next band."""
+    """One decision band: ``name`` from the score ``from`` (inclusive) up to the next band.
+
+    The costs say what an event in this band costs when it turns out positive or negative; only the report of a version reads them.
+    """
 
     name: DecisionName
     start: Annotated[float, Field(alias="from", allow_inf_nan=False)]
+    cost_if_positive: Finite | None = None
+    cost_if_negative: Finite | None = None
+
+
+class SliceGates(_Table):
+    """``[gates.slices]``: the worst slice of the test part, by the values of each field, must still reach this."""
+
+    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
+    min_roc_auc: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_rows: Annotated[int, Field(ge=1)] = 200
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _from_toml_array(cls, fields: object) -> object:
+        return tuple(fields) if isinstance(fields, list) else fields
+
+
+class GroupGates(_Table):
+    """``[gates.groups]``: how far the groups of ``field`` may lie apart, where ``decision`` and the bands above it count as chosen.
+
+    ``field`` may be any column of the test table, also one that is no feature.
+    """
+
+    field: FieldName
+    decision: DecisionName
+    max_rate_difference: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_true_positive_rate_difference: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_false_positive_rate_difference: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_rows: Annotated[int, Field(ge=1)] = 200
 
 
 class Gates(_Table):
@@ -142,7 +175,13 @@ class Gates(_Table):
     max_log_loss: Annotated[float, Field(gt=0)] | None = None
     max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
     max_int8_auc_loss: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_int8_row_difference: Annotated[float, Field(gt=0, le=1)] | None = None
     max_size_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_latency_us: Annotated[float, Field(gt=0)] | None = None
+    not_worse_than_live: bool = False
+    live_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    slices: SliceGates | None = None
+    groups: GroupGates | None = None
 
 
 class Contract(_Table):
@@ -209,6 +248,23 @@ class Contract(_Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _gates_name_what_is_there(self) -> Self:
+        slices, groups = self.gates.slices, self.gates.groups
+        label = self.label.field if self.label else None
+        named = [("slices", field) for field in (slices.fields if slices else ())]
+        for section, field in [*named, ("groups", groups.field)] if groups else named:
+            if field in (label, self.event.id):
+                raise ValueError(
+                    f"gates.{section}: field {field!r} is the {'label' if field == label else 'id'} and makes no groups of events"
+                )
+        names = [decision.name for decision in self.decisions]
+        if groups and groups.decision not in names:
+            raise ValueError(
+                f"gates.groups.decision: expected one of the decisions ({', '.join(names) or 'none here'}), got {groups.decision!r}"
+            )
+        return self
+
     @property
     def own_rollout_key(self) -> str | None:
         """The rollout key where it is a field of its own, neither the id nor a feature; else None."""
@@ -237,6 +293,8 @@ def _known_keys() -> dict[str, tuple[str, ...]]:
         "label": LabelSection,
         "decisions": Decision,
         "gates": Gates,
+        "gates.slices": SliceGates,
+        "gates.groups": GroupGates,
     }
     return {
         name: tuple(field.alias or key for key, field in table.model_fields.items())

@@ -33,7 +33,10 @@ def _problem(detail: dict[str, Any], known_keys: KnownKeys, feature_types: Seque
         location = (*location[:2], *location[3:])
     where = _where(location)
     if kind == "extra_forbidden":
-        known = known_keys.get(feature_type or str(location[0] if len(location) > 1 else ""), ())
+        section = ".".join(map(str, location[:-1]))
+        if section not in known_keys:
+            section = str(location[0] if len(location) > 1 else "")
+        known = known_keys.get(feature_type or section, ())
         return f"{where}: unknown key{_did_you_mean(str(location[-1]), known)}"
     if kind == "missing":
         return f"{where}: missing{_what_it_is(location)}"

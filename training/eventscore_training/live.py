@@ -1,0 +1,95 @@
+"""No worse than the live version, on the same test set: the gate that only the store can answer, asked when a version is published.
+
+Where the live version was tested on the very same table (digest and rows are equal), its manifest has the figures. Else its graph
+scores that table, under its own contract; `eventscore publish --test FILE` names it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eventscore.contract import Contract, parse_contract
+from eventscore.manifest import CONTRACT, GRAPH, MANIFEST, SIGNATURE, Manifest, TableEntry, parse_manifest
+from eventscore.signing import Verifier
+from eventscore.store.versions import LIVE, ModelVersions
+from eventscore_training.config import parse_training_config
+from eventscore_training.errors import GateResult, TableInvalid
+from eventscore_training.evaluate import evaluate
+from eventscore_training.gates import gate_result
+from eventscore_training.run import RunReport
+from eventscore_training.split import read_parts
+from eventscore_training.table import Table, check_table, read_frame
+
+
+def live_gates(
+    report: RunReport, contract: Contract, versions: ModelVersions, verifier: Verifier | None, test: Path | None
+) -> tuple[GateResult, ...]:
+    """ROC-AUC and log loss against those of the live version; nothing where the contract does not ask or nothing is live.
+
+    Raises:
+        ArtifactRefused: the live version's manifest or its signature is not what it claims to be.
+        TableInvalid: ``test`` is not the run's test set, or breaks the live version's contract.
+        StoreError: the store does not answer.
+
+    """
+    version = versions.channels().versions.get(LIVE)
+    if not contract.gates.not_worse_than_live or version is None:
+        return ()
+    detail, unknown = f"live version {version}", float("nan")
+    if verifier is None:
+        detail += " cannot be trusted: publish was given no verifier"
+        return (gate_result("live.min_roc_auc", unknown, report.metrics["int8"]["roc_auc"], detail),)
+    raw = versions.read_files(version, (MANIFEST, SIGNATURE))
+    key, signature_key = versions.key(version, MANIFEST), versions.key(version, SIGNATURE)
+    verifier.verify(raw[MANIFEST], raw[SIGNATURE], key=key, signature_key=signature_key)
+    manifest = parse_manifest(raw[MANIFEST], key, model=versions.model, version=version)
+    if _test_entry(manifest.provenance.tables) == _test_entry(report.provenance.tables):
+        live = dict(manifest.metrics["int8"])
+    elif test is not None:
+        live = _scored(versions, manifest, report, contract, test)
+    else:
+        live = {}
+        detail += " was tested on another table: name this run's with --test FILE"
+    tolerance, ours = contract.gates.live_tolerance, report.metrics["int8"]
+    return (
+        gate_result("live.min_roc_auc", live.get("roc_auc", unknown) - tolerance, ours["roc_auc"], detail),
+        gate_result("live.max_log_loss", live.get("log_loss", unknown) + tolerance, ours["log_loss"], detail),
+    )
+
+
+def _test_entry(tables: tuple[TableEntry, ...]) -> tuple[str, int, float | None] | None:
+    return next(((each.sha256, each.rows, each.positive_share) for each in tables if each.part == "test"), None)
+
+
+def _scored(
+    versions: ModelVersions, manifest: Manifest, report: RunReport, contract: Contract, path: Path
+) -> dict[str, float]:
+    """The live graph's figures on the run's test set. The digests of what is loaded are checked against its signed manifest."""
+    # onnxruntime, in this case only: publishing is otherwise done without it.
+    from eventscore.artifact import check_digest
+    from eventscore_training.inference import run_graph
+
+    files = versions.read_files(manifest.version, (GRAPH, CONTRACT))
+    for name, content in files.items():
+        check_digest(versions.key(manifest.version, name), content, manifest.files[name])
+    theirs = parse_contract(files[CONTRACT], versions.key(manifest.version, CONTRACT))
+    own, table = _test_table(report, contract, path), _test_table(report, theirs, path)
+    if (own.sha256, own.rows, own.positive_share) != _test_entry(report.provenance.tables):
+        raise TableInvalid(str(path), [f"expected the test set of run {report.version}; the digest or the rows differ"])
+    if not np.array_equal(own.label, table.label):
+        raise TableInvalid(str(path), [f"the live version {manifest.version} has another label than this run"])
+    return evaluate(table.label, run_graph(files[GRAPH], table.columns, theirs)).as_dict()
+
+
+def _test_table(report: RunReport, contract: Contract, path: Path) -> Table:
+    """The run's test part under ``contract``: ``path`` as it is, or cut as the run's configuration cut it."""
+    configuration = dict(report.provenance.configuration)
+    cuts = ("validation_from", "test_from", "validation_share", "test_share")
+    if any(name in configuration for name in cuts):
+        told = {name: configuration[name] for name in cuts if name in configuration}
+        config = parse_training_config({**told, "contract": path, "table": path}, report.version)
+        return read_parts(config, contract).test
+    frame, sha256 = read_frame(path)
+    return check_table(frame, contract, "test", str(path), sha256)

@@ -4,7 +4,8 @@ The way of a table, by file name; `job` walks it from top to bottom:
 
 - `config`: what a job is told; `progress`: what it tells;
 - `table`, `split`: rows that keep the contract, cut by time;
-- `encoding`, `network`, `fit`: what is learned;
+- `encoding`, `number_embedding`, `layers`, `network`: what is learned;
+- `sanity`, `optimise`, `fit`, `seeds`, `divergence`: how it is learned, and what stops it;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
@@ -18,6 +19,7 @@ from eventscore_training.errors import (
     ConfigInvalid,
     GateFailed,
     GateResult,
+    NothingLearned,
     RunIncomplete,
     TableInvalid,
     TaskNotSupported,
@@ -34,6 +36,7 @@ __all__ = [
     "GateFailed",
     "GateResult",
     "NetworkConfig",
+    "NothingLearned",
     "OnProgress",
     "Progress",
     "RunIncomplete",

@@ -20,7 +20,7 @@ import polars as pl
 
 import eventscore.session  # noqa: F401 - switches ONNX Runtime's telemetry off before it is imported
 from eventscore.contract import Contract
-from eventscore_training.export import HEAD
+from eventscore_training.graph_layers import HEAD, WIDE
 from eventscore_training.table import graph_inputs
 
 CALIBRATION_ROWS = 8_192
@@ -45,7 +45,7 @@ def quantize(model: onnx.ModelProto, contract: Contract, columns: pl.DataFrame, 
             _Reader(sample, contract),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Gemm", "MatMul"],
-            nodes_to_exclude=[HEAD],
+            nodes_to_exclude=[HEAD, WIDE],
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

@@ -188,3 +188,16 @@ def test_robust_scaling_is_blind_to_an_outlier_and_quantiles_make_a_number_norma
     )[0][:, 0]
     assert abs(amounts.mean()) < 0.05
     assert 0.9 < amounts.std() < 1.1
+
+
+def test_a_lone_number_is_ranked_alike_alone_and_in_a_batch() -> None:
+    contract = CONTRACT.model_copy(update={"features": {"weight": CONTRACT.features["weight"]}})
+    config = NetworkConfig(scaling="quantile", widths=(8,))
+    encoding = learn_encoding(TRAIN, contract, config)
+    numbers, rows = encoding.encode(TRAIN.columns, contract)
+    network = build_network(encoding, numbers, config)
+    graph = build_graph(contract, encoding, network.weights())
+    answered = run_graph(with_logit(graph), TRAIN.columns, contract)
+    np.testing.assert_allclose(answered, predict_logits(network, EncodedPart(numbers, rows, TRAIN.label)), atol=1e-5)
+    alone = [run_graph(with_logit(graph), TRAIN.columns[row : row + 1], contract)[0] for row in range(50)]
+    assert alone == answered[:50].tolist()

@@ -138,8 +138,9 @@ def _deviates(graph: GraphNodes, filled: str, encoding: Encoding) -> str:
     summed = graph.add("ReduceSum", [risen, graph.axis(2)], "ranks.summed", keepdims=0)
     first = np.array([each.values[0] for each in ranks])
     deviates = graph.add("Add", [summed, graph.constant("ranks.first", first)], "ranks.deviates")
-    kept = graph.constant("ranks.kept", np.arange(count))
-    return deviates if count == len(ranks) else graph.add("Gather", [deviates, kept], "ranks.one", axis=1)
+    if count == len(ranks):
+        return deviates
+    return graph.add("Gather", [deviates, graph.constant("ranks.kept", np.arange(count))], "ranks.one", axis=1)
 
 
 def _number_embedding(graph: GraphNodes, clipped: str, weights: NumberEmbeddingWeights) -> str:

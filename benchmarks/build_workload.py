@@ -25,7 +25,7 @@ from eventscore.store.versions import ModelVersions
 from eventscore_training.encoding import Encoding, Vocabulary
 from eventscore_training.export import OPSET, build_graph, calibrated
 from eventscore_training.golden import golden_lines, golden_tolerance
-from eventscore_training.network import NetworkWeights
+from eventscore_training.network import LayerWeights, NetworkWeights
 from eventscore_training.quantize import quantize
 from eventscore_training.table import Table
 
@@ -98,9 +98,11 @@ def _random_weights(contract: Contract) -> NetworkWeights:
         return chance.normal(0, scale, shape).astype(np.float32)
 
     sizes = (encoding.width, *WIDTHS, 1)
+    layers = [(normal(to, of, scale=(2 / of) ** 0.5), normal(to, scale=0.1)) for of, to in pairwise(sizes)]
     return NetworkWeights(
         embeddings=tuple(normal(each.rows, each.width, scale=1.0) for each in encoding.vocabularies),
-        layers=tuple((normal(to, of, scale=(2 / of) ** 0.5), normal(to, scale=0.1)) for of, to in pairwise(sizes)),
+        layers=tuple(LayerWeights(weight, bias) for weight, bias in layers[:-1]),
+        head=layers[-1],
     )
 
 

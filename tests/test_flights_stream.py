@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventscore_flights.stream import STREAM_FEATURES, stream_features
+from eventscore_flights.stream import STREAM_FEATURES, WAITING_FEATURES, stream_features, waiting_features
 
 FLIGHTS = {
     "carrier": pl.String,
@@ -45,7 +45,8 @@ def flights(draw: st.DrawFn) -> Row:
 
 
 def computed(rows: list[Row]) -> list[Row]:
-    return pl.DataFrame(list(stream_features(pl.DataFrame(rows, schema=FLIGHTS)))).to_dicts()
+    table = pl.DataFrame(rows, schema=FLIGHTS)
+    return pl.DataFrame([*stream_features(table), *waiting_features(table)]).to_dicts()
 
 
 def by_hand(rows: list[Row], asked: Row) -> Row:
@@ -67,6 +68,15 @@ def by_hand(rows: list[Row], asked: Row) -> Row:
                 seen.append(delay > 15 if feature.outcome == "late" else delay)
         answer[feature.name] = sum(seen) / len(seen) if seen else None
         answer[f"{feature.name}_n"] = len(seen)
+    for waiting in WAITING_FEATURES:
+        minutes = []
+        for row in rows:
+            left = row["dep_delay"] is not None and row["scheduled_min"] + row["dep_delay"] <= cutoff
+            overdue = cutoff - row["scheduled_min"]
+            if all(row[key] == asked[key] for key in waiting.keys) and 0 <= overdue < 240 and not left:
+                minutes.append(overdue)
+        answer[f"{waiting.name}_min"] = sum(minutes)
+        answer[f"{waiting.name}_n"] = len(minutes)
     return answer
 
 
@@ -120,3 +130,15 @@ def test_a_flight_without_a_tail_number_has_no_history() -> None:
     answer = computed([earlier, flight(40 * DAY, 0, tailnum=None)])[1]
     assert (answer["tailnum_arr_delay_1d"], answer["tailnum_arr_delay_1d_n"]) == (None, 0)
     assert answer["carrier_late_rate_24h_n"] == 1
+
+
+def test_a_flight_waits_from_its_minute_until_it_leaves_and_for_four_hours_at_most() -> None:
+    asked = flight(40 * DAY, 0)
+    cutoff = 40 * DAY - 60
+    for scheduled, dep_delay, waits in (
+        (cutoff + 1, None, False), (cutoff, None, True), (cutoff - 239, None, True), (cutoff - 240, None, False),
+        (cutoff - 30, 30, False), (cutoff - 30, 31, True), (cutoff, 0, False), (cutoff, -5, False), (cutoff + 5, -9, False),
+    ):  # fmt: skip
+        answer = computed([flight(scheduled, dep_delay), asked])[1]
+        assert answer["origin_overdue_n"] == int(waits), (scheduled - cutoff, dep_delay)
+        assert answer["origin_overdue_min"] == (cutoff - scheduled if waits else 0)

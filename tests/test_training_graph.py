@@ -15,10 +15,11 @@ from eventscore.columns import Columns  # noqa: E402
 from eventscore.session import ScoringSession  # noqa: E402
 from eventscore_training.calibrate import fit_calibration  # noqa: E402
 from eventscore_training.config import NetworkConfig  # noqa: E402
+from eventscore_training.encoded import EncodedPart  # noqa: E402
 from eventscore_training.encoding import MISSING_ROW, SHARED_ROW, Encoding, learn_encoding  # noqa: E402
 from eventscore_training.evaluate import log_loss  # noqa: E402
 from eventscore_training.export import build_graph, calibrated, with_logit  # noqa: E402
-from eventscore_training.fit import EncodedPart, predict_logits  # noqa: E402
+from eventscore_training.fit import predict_logits  # noqa: E402
 from eventscore_training.inference import run_graph  # noqa: E402
 from eventscore_training.network import Network, drop_values  # noqa: E402
 from eventscore_training.quantize import quantize  # noqa: E402
@@ -36,7 +37,7 @@ def new_network(encoding: Encoding = ENCODING, seed: int = 0) -> Network:
     """An untrained network whose embeddings matter."""
     torch.manual_seed(seed)
     inputs = len(encoding.means) + len(encoding.flagged)
-    network = Network(inputs, encoding.vocabularies, CONFIG.widths, dropout=0.1)
+    network = Network(inputs, encoding.vocabularies, CONFIG)
     with torch.no_grad():
         for embedding in network.embeddings:
             embedding.weight.mul_(10)

@@ -33,8 +33,9 @@ from eventscore_training import (  # noqa: E402
     train,
 )
 from eventscore_training.config import FitConfig, NetworkConfig, load_training_config  # noqa: E402
+from eventscore_training.encoded import EncodedPart  # noqa: E402
 from eventscore_training.encoding import SHARED_ROW, learn_encoding  # noqa: E402
-from eventscore_training.fit import EncodedPart, fit  # noqa: E402
+from eventscore_training.fit import fit  # noqa: E402
 from eventscore_training.gates import gate_results, require_gates  # noqa: E402
 from eventscore_training.golden import choose_golden_events  # noqa: E402
 from eventscore_training.job import PHASES  # noqa: E402
@@ -191,9 +192,10 @@ def test_a_contract_that_is_not_there_is_named(tmp_path: Path) -> None:
 def encoded() -> tuple[Network, EncodedPart]:
     table = orders.table()
     contract = orders.contract()
-    encoding = learn_encoding(table, contract, NetworkConfig(min_count=10, embedding_width=3))
+    config = NetworkConfig(widths=(8,), min_count=10, embedding_width=3, dropout=0.0)
+    encoding = learn_encoding(table, contract, config)
     torch.manual_seed(0)
-    network = Network(len(encoding.means) + len(encoding.flagged), encoding.vocabularies, (8,), dropout=0.0)
+    network = Network(len(encoding.means) + len(encoding.flagged), encoding.vocabularies, config)
     return network, EncodedPart(*encoding.encode(table.columns, contract), table.label)
 
 
@@ -209,7 +211,7 @@ def test_the_shared_row_learns_even_where_no_value_is_rare() -> None:
 def test_a_loss_that_is_no_number_stops_the_job() -> None:
     network, part = encoded()
     with torch.no_grad():
-        network.head.bias.fill_(float("nan"))
+        network.head_bias.fill_(float("nan"))
     with pytest.raises(TrainingDiverged, match="lower the learning rate"):
         fit(network, part, part, FitConfig(), seed=0)
 

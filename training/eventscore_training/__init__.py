@@ -5,7 +5,8 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `draft` (`draft_columns`, `draft_leaks`, `draft_text`): a contract and a configuration to begin with;
 - `config`: what a job is told; `progress`: what it tells;
 - `table`, `split`: rows that keep the contract, cut by time;
-- `encoding`, `network`, `fit`: what is learned; `checkpoint`: so that it survives being stopped;
+- `encoding`, `number_embedding`, `layers`, `network`: what is learned;
+- `sanity`, `optimise`, `fit`, `seeds`, `divergence`: how it is learned, and what stops it; `checkpoint`: so that it survives that;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
@@ -26,6 +27,7 @@ from eventscore_training.errors import (
     DraftImpossible,
     GateFailed,
     GateResult,
+    NothingLearned,
     RunIncomplete,
     TableInvalid,
     TaskNotSupported,
@@ -47,6 +49,7 @@ __all__ = [
     "GateFailed",
     "GateResult",
     "NetworkConfig",
+    "NothingLearned",
     "OnProgress",
     "Progress",
     "RunIncomplete",

@@ -21,36 +21,106 @@ class _Section(BaseModel):
 
 
 class NetworkConfig(_Section):
-    """The multilayer perceptron: hidden widths, widest embedding, how rare a value is pooled, where numbers bend.
+    """The network: its kind and shape, how categories and numbers enter it, what stands between its layers.
 
-    ``min_count``: a category value with fewer training rows has no row of its own, it trains the shared one.
-    ``clip_at``: a standardised number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
-    (smooth clipping: arXiv 2407.04491, section 3).
+    ``kind``: ``mlp``; ``wide-and-deep`` (a linear model of the raw fields beside it); ``tabm``, an ensemble of ``members`` that
+    share their weights (arXiv 2410.24210). ``min_count``: a category value with fewer training rows has no row of its own, it
+    trains the shared one. ``scaling``: ``standard`` (mean and deviation), ``robust`` (median and quartiles), ``quantile`` (to a
+    normal distribution). ``clip_at``: a scaled number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
+    (smooth clipping: arXiv 2407.04491, section 3). ``number_embedding``: arXiv 2203.05556; ``bins`` belong to
+    ``piecewise-linear``, ``frequencies`` and ``frequency_scale`` (their deviation at first) to ``periodic``.
+    ``initialisation``: ``auto`` is Xavier for tanh and He for the others.
     """
 
+    kind: Literal["mlp", "wide-and-deep", "tabm"] = "mlp"
+    members: Annotated[int, Field(ge=2, le=64)] = 8
     widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 128)
     embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
     min_count: Annotated[int, Field(ge=1)] = 20
+    scaling: Literal["standard", "robust", "quantile"] = "standard"
     clip_at: Annotated[float, Field(gt=0, le=100)] = 3.0
+    number_embedding: Literal["none", "piecewise-linear", "periodic"] = "none"
+    number_embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
+    bins: Annotated[int, Field(ge=2, le=256)] = 16
+    frequencies: Annotated[int, Field(ge=1, le=128)] = 16
+    frequency_scale: Annotated[float, Field(gt=0, le=10)] = 0.1
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh"] = "relu"
+    norm: Literal["none", "batch", "layer"] = "none"
+    initialisation: Literal["auto", "he", "xavier"] = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> Self:
+        _refuse_strays(
+            self,
+            {
+                "members": ("kind", ("tabm",)),
+                "number_embedding_width": ("number_embedding", ("piecewise-linear", "periodic")),
+                "bins": ("number_embedding", ("piecewise-linear",)),
+                "frequencies": ("number_embedding", ("periodic",)),
+                "frequency_scale": ("number_embedding", ("periodic",)),
+            },
+        )
+        if self.initialisation == "he" and self.activation == "tanh":
+            raise ValueError(
+                "initialisation = 'he' is made for activations that drop negative values, and activation is 'tanh': "
+                "expected 'xavier' or 'auto'"
+            )
+        return self
 
 
 class FitConfig(_Section):
     """How the network learns. ``value_dropout`` of the category values are taken for unseen, so the shared row learns.
 
-    Training stops early when ``patience`` evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve
-    ``select_by`` on the validation table; the best weights are kept.
+    ``schedule``: the learning rate rises over the first ``warm_up`` share of all steps, then stays (``constant``), is
+    multiplied by ``step_factor`` after every ``step_epochs`` (``step``), or falls to nothing (``cosine``). ``gradient_clip``:
+    the longest gradient, 0 for any. ``class_weights``: ``balanced`` lets both classes weigh the same; calibration mends the
+    probabilities that this moves. ``seeds``: how many networks are trained; the best on the validation table is kept.
+    ``sanity``: first let a copy learn 128 rows by heart, and stop where it cannot. Training stops early when ``patience``
+    evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table; the
+    best weights are kept.
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     batch_size: Annotated[int, Field(ge=1)] = 1024
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     embedding_weight_decay: Annotated[float, Field(ge=0)] = 1e-1
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    step_epochs: Annotated[int, Field(ge=1)] = 2
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    gradient_clip: Annotated[float, Field(ge=0)] = 1.0
+    class_weights: Literal["none", "balanced"] = "none"
     value_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     evaluations_per_epoch: Annotated[int, Field(ge=1, le=100)] = 4
     patience: Annotated[int, Field(ge=1)] = 8
     select_by: Literal["log_loss", "roc_auc"] = "log_loss"
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+    sanity: bool = True
+
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> Self:
+        _refuse_strays(
+            self,
+            {
+                "momentum": ("optimizer", ("sgd",)),
+                "step_epochs": ("schedule", ("step",)),
+                "step_factor": ("schedule", ("step",)),
+            },
+        )
+        return self
+
+
+def _refuse_strays(section: _Section, owners: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+    """A key that the chosen kind does not read is a mistake, unless it says what is the default anyway."""
+    for key, (owner, values) in owners.items():
+        chosen = getattr(section, owner)
+        if chosen not in values and getattr(section, key) != type(section).model_fields[key].default:
+            readers = " or ".join(repr(value) for value in values)
+            raise ValueError(f"{key} belongs to {owner} = {readers}, and {owner} is {chosen!r}: nothing would read it")
 
 
 class QuantizationConfig(_Section):
@@ -167,5 +237,5 @@ def _sentence(detail: dict[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{where}: missing"
     if detail["type"] == "value_error":
-        return str(detail["ctx"]["error"])
+        return f"{where}: {detail['ctx']['error']}" if where else str(detail["ctx"]["error"])
     return f"{where}: {detail['msg'].replace('Input should be', 'expected')}; got {detail['input']!r}"

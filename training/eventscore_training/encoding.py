@@ -1,13 +1,15 @@
 """How raw fields become the network's inputs: learned from the training part only, frozen, and written into the graph later.
 
-Numbers: a gap is filled with the median and may be flagged; then ``(x - mean) / scale`` and a smooth clip. Categories: a row
-number of an embedding table. Row 0 is the gap, row 1 is shared by unseen and rare values, the rest belong to values.
+Numbers: a gap is filled with the median and may be flagged; then ``(x - mean) / scale``, or the normal deviate of its rank, and a
+smooth clip. Categories: a row number of an embedding table. Row 0 is the gap, row 1 is shared by unseen and rare values, the
+rest belong to values.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,7 @@ from eventscore_training.table import Table, numbers_of
 MISSING_ROW = 0
 SHARED_ROW = 1
 FIRST_VALUE_ROW = 2
+QUANTILES = 33
 FAR_OUT = 1e6
 """Standardised numbers are cut here before they become float32, whose squares would overflow; the smooth clip is flat long before."""
 
@@ -47,11 +50,20 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """A number's quantiles in training, ``knots`` (rising), and the normal deviates ``values`` that take their places."""
+
+    knots: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The frozen encoding of one contract.
 
     ``medians``, ``means``, ``scales``: float64 ``[len(numbers)]``. ``flagged``: the columns of ``numbers`` whose gaps the
-    network is told of. ``vocabularies``: one for each category, in the contract's order.
+    network is told of. ``vocabularies``: one for each category, in the contract's order. ``ranks``: one for each number where
+    they are scaled by quantiles; then means are 0 and scales 1.
     """
 
     medians: NDArray[np.float64]
@@ -60,6 +72,7 @@ class Encoding:
     clip_at: float
     flagged: tuple[int, ...]
     vocabularies: tuple[Vocabulary, ...]
+    ranks: tuple[Ranks, ...] | None = None
 
     @property
     def width(self) -> int:
@@ -71,7 +84,12 @@ class Encoding:
         raw = numbers_of(columns, contract)
         gaps = np.isnan(raw)
         # Double until here, as in the graph: a large number minus a large mean must not lose its digits.
-        scaled = (np.where(gaps, self.medians, raw) - self.means) / self.scales
+        filled = np.where(gaps, self.medians, raw)
+        if self.ranks is None:
+            scaled = (filled - self.means) / self.scales
+        else:
+            columns_of_ranks = [np.interp(filled[:, k], each.knots, each.values) for k, each in enumerate(self.ranks)]
+            scaled = np.stack(columns_of_ranks, axis=1) if columns_of_ranks else filled
         standard = np.clip(scaled, -FAR_OUT, FAR_OUT).astype(np.float32)
         bend = standard * np.float32(1 / self.clip_at)
         clipped = standard / np.sqrt(np.float32(1) + bend * bend)
@@ -85,20 +103,50 @@ def learn_encoding(train: Table, contract: Contract, config: NetworkConfig) -> E
     raw = numbers_of(train.columns, contract)
     count = raw.shape[1]
     medians, means, scales = np.zeros(count), np.zeros(count), np.ones(count)
+    ranks: list[Ranks] = []
     for index in range(count):
         known = raw[~np.isnan(raw[:, index]), index]
         if len(known):
             medians[index] = np.median(known)
         filled = np.where(np.isnan(raw[:, index]), medians[index], raw[:, index])
-        means[index] = filled.mean()
-        spread = float(filled.std())
-        # A constant column says nothing; it must not divide by zero, and not explode when it starts to vary.
-        scales[index] = spread if spread > 1e-12 * max(1.0, abs(means[index])) else max(1.0, abs(means[index]))
+        if config.scaling == "quantile":
+            ranks.append(_ranks(filled))
+        elif config.scaling == "robust":
+            means[index], scales[index] = medians[index], _robust_scale(filled, medians[index])
+        else:
+            means[index] = filled.mean()
+            scales[index] = _some_scale(float(filled.std()), means[index])
     flagged = tuple(index for index, name in enumerate(contract.numbers) if contract.features[name].missing == "median")
     vocabularies = tuple(
         _vocabulary(name, train.columns[name], contract.features[name], config) for name in contract.categories
     )
-    return Encoding(medians, means, scales, config.clip_at, flagged, vocabularies)
+    by_quantiles = tuple(ranks) if config.scaling == "quantile" else None
+    return Encoding(medians, means, scales, config.clip_at, flagged, vocabularies, by_quantiles)
+
+
+def _some_scale(spread: float, centre: float) -> float:
+    """A constant column says nothing; it must not divide by zero, and not explode when it starts to vary."""
+    return spread if spread > 1e-12 * max(1.0, abs(centre)) else max(1.0, abs(centre))
+
+
+def _robust_scale(filled: NDArray[np.float64], median: float) -> float:
+    """Distance of the quartiles; of a number that rarely leaves its median, half its range (arXiv 2407.04491, appendix A)."""
+    low, high = np.quantile(filled, [0.25, 0.75]) if len(filled) else (0.0, 0.0)
+    if high > low:
+        return float(high - low)
+    return _some_scale(float(np.ptp(filled)) / 2 if len(filled) else 0.0, median)
+
+
+def _ranks(filled: NDArray[np.float64]) -> Ranks:
+    """Quantiles against a normal distribution, cut where one row in 200 lies beyond; equal quantiles become one knot."""
+    shares = np.linspace(0, 1, QUANTILES)
+    quantiles = np.quantile(filled, shares) if len(filled) else np.zeros(QUANTILES)
+    deviates = np.array([NormalDist().inv_cdf(float(share)) for share in shares.clip(0.005, 0.995)])
+    knots, place = np.unique(quantiles, return_inverse=True)
+    values = np.bincount(place, weights=deviates) / np.bincount(place)
+    if len(knots) == 1:
+        return Ranks(np.array([knots[0], knots[0] + 1]), np.array([0.0, 0.0]))
+    return Ranks(knots, values)
 
 
 def _vocabulary(name: str, column: pl.Series, feature: object, config: NetworkConfig) -> Vocabulary:

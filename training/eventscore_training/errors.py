@@ -8,6 +8,7 @@
         ├── TaskNotSupported    the contract's task is not trained yet
         ├── TableInvalid        a training table breaks the contract
         ├── DraftImpossible     a table from which no contract can be drafted
+        ├── NothingLearned      the network cannot even learn 128 rows by heart
         ├── TrainingDiverged    the loss is no number any more
         ├── TrainingInterrupted a SIGTERM came; the checkpoint says where to go on
         ├── CheckpointMismatch  a folder without a checkpoint, or with that of another job
@@ -74,13 +75,14 @@ class DraftImpossible(TrainingError):
 
 
 class TrainingDiverged(TrainingError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite. ``cause``: the first layer whose parameters or outputs are, and for which rows."""
 
-    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
+    def __init__(self, epoch: int, step: int, learning_rate: float, cause: str) -> None:
         self.epoch = epoch
         self.step = step
+        self.cause = cause
         super().__init__(
-            f"the loss is no finite number in epoch {epoch}, step {step}: lower the learning rate "
+            f"the loss is no finite number in epoch {epoch}, step {step}: {cause}; lower the learning rate "
             f"(fit.learning_rate is {learning_rate:g}) and look at the bounds of the number features"
         )
 
@@ -122,6 +124,19 @@ class TuningFruitless(TrainingError):
         super().__init__(
             f"none of {trials} trials ended with a figure, all diverged: train the configuration as it is first, "
             "and lower fit.learning_rate"
+        )
+
+
+class NothingLearned(TrainingError):
+    """The network could not learn 128 rows by heart, so it would not learn the table."""
+
+    def __init__(self, rows: int, loss: float, target: float, steps: int) -> None:
+        self.loss = loss
+        super().__init__(
+            f"sanity check: expected the network to learn {rows} rows by heart (a loss below {target:.3g} after {steps} "
+            f"steps), got {loss:.3g}. Look at the learning rate (too low or too high), the widths (too narrow), the label (rows "
+            "with the same features and different labels cannot be told apart), and the features (do they vary?). "
+            "fit.sanity = false skips this check"
         )
 
 

@@ -1,4 +1,4 @@
-"""Fit the network: AdamW over tensors that lie whole on the device, early stopping on the validation part."""
+"""Fit the network: steps over tensors that lie whole on the device, early stopping on the validation part."""
 
 from __future__ import annotations
 
@@ -12,21 +12,16 @@ from torch import Tensor, nn
 
 from eventscore_training.checkpoint import Checkpoint, Place, Stateful, records
 from eventscore_training.config import FitConfig
+from eventscore_training.divergence import first_not_finite
+from eventscore_training.encoded import EncodedPart
 from eventscore_training.errors import TrainingDiverged
 from eventscore_training.evaluate import log_loss, roc_auc
+from eventscore_training.loss import mean_loss
 from eventscore_training.network import Network, drop_values
+from eventscore_training.optimise import new_optimizer, new_schedule
 from eventscore_training.progress import OnProgress, Progress, silent
 
 EVALUATION_BATCH = 16_384
-
-
-@dataclass(frozen=True)
-class EncodedPart:
-    """An encoded table: numbers ``[n, numbers]`` float32, rows ``[n, categories]`` int64, label ``[n]`` 0 or 1."""
-
-    numbers: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    label: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -76,13 +71,12 @@ def fit(  # noqa: PLR0915  read from top to bottom
     device = next(network.parameters()).device
     numbers, rows = torch.from_numpy(train.numbers).to(device), torch.from_numpy(train.rows).to(device)
     label = torch.from_numpy(train.label.astype(np.float32)).to(device)
+    positive_weight = _positive_weight(train.label, config, device)
     generator = torch.Generator(device=device)
     generator.manual_seed(seed)
     steps = max(1, len(label) // config.batch_size)
-    optimizer = _optimizer(network, config)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=steps * config.epochs + 1, pct_start=0.1
-    )
+    optimizer = new_optimizer(network, config)
+    schedule = new_schedule(optimizer, config, steps)
     evaluate_at = {round(steps * (k + 1) / config.evaluations_per_epoch) for k in range(config.evaluations_per_epoch)}
     evaluations: list[Evaluation] = []
     best, best_state = 0, copy.deepcopy(network.state_dict())
@@ -105,9 +99,14 @@ def fit(  # noqa: PLR0915  read from top to bottom
             batch = order[step * config.batch_size : (step + 1) * config.batch_size if step + 1 < steps else None]
             network.train()
             optimizer.zero_grad(set_to_none=True)
-            logits = network(numbers[batch], drop_values(rows[batch], config.value_dropout, generator))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, label[batch])
+            inputs = numbers[batch], drop_values(rows[batch], config.value_dropout, generator)
+            loss = mean_loss(network.member_logits(*inputs), label[batch], positive_weight)
+            # On a GPU a look at the loss would wait for it; there it is looked at with each evaluation.
+            if device.type == "cpu" and not torch.isfinite(loss):
+                raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
             loss.backward()  # type: ignore[no-untyped-call]
+            if config.gradient_clip:
+                nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
             optimizer.step()
             schedule.step()
             summed, since = summed + loss.detach(), since + 1
@@ -115,7 +114,7 @@ def fit(  # noqa: PLR0915  read from top to bottom
                 continue
             train_loss = float(summed) / since
             if not np.isfinite(train_loss):
-                raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate)
+                raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
             summed, since = torch.zeros((), device=device), 0
             scores = 1 / (1 + np.exp(-predict_logits(network, validation).astype(np.float64)))
             now = Evaluation(
@@ -153,18 +152,11 @@ def predict_logits(network: Network, part: EncodedPart) -> NDArray[np.float32]:
     return torch.cat(answers).numpy()
 
 
-def _optimizer(network: Network, config: FitConfig) -> torch.optim.Optimizer:
-    """Ids overfit first, so embeddings decay more; biases do not decay."""
-    embeddings = list(network.embeddings.parameters())
-    linear = [parameter for layer in (*network.hidden, network.head) for parameter in layer.parameters()]
-    return torch.optim.AdamW(
-        [
-            {"params": embeddings, "weight_decay": config.embedding_weight_decay},
-            {"params": [each for each in linear if each.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [each for each in linear if each.ndim == 1], "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-    )
+def _positive_weight(label: NDArray[np.int8], config: FitConfig, device: torch.device) -> Tensor | None:
+    if config.class_weights == "none":
+        return None
+    positives = max(1, int(label.sum()))
+    return torch.tensor(max(1, len(label) - positives) / positives, device=device)
 
 
 def _better(now: Evaluation, best: Evaluation, config: FitConfig) -> bool:

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from eventscore.contract import parse_contract
 from eventscore.errors import ContractInvalid
 from eventscore.manifest import (
@@ -27,22 +25,24 @@ from eventscore_training.baseline import build_baseline
 from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
 from eventscore_training.checkpoint import Checkpoint, fingerprint_of, unfinished_folder
 from eventscore_training.config import TrainingConfig
+from eventscore_training.encoded import EncodedPart
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
 from eventscore_training.evaluate import evaluate
 from eventscore_training.evidence import gather_evidence
 from eventscore_training.export import OPSET, build_graph, with_logit
-from eventscore_training.fit import EncodedPart, choose_device, fit
+from eventscore_training.fit import choose_device
 from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
-from eventscore_training.network import Network
+from eventscore_training.network import build_network
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
 from eventscore_training.quantization_search import search_quantization
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
+from eventscore_training.seeds import fit_seeds
 from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
 
@@ -79,14 +79,11 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     # --- fit: the network, stopped where the validation part is best
     begin("fit")
     device = choose_device(config.device)
-    torch.manual_seed(config.seed)
-    inputs = encoded["train"].numbers.shape[1]
-    network = Network(inputs, encoding.vocabularies, config.network.widths, dropout=config.network.dropout).to(device)
     fingerprint = fingerprint_of(contract_bytes, [table.sha256 for table in parts.all], config)
     checkpoint = Checkpoint(checkpoints or unfinished_folder(config, contract.model.name), config, fingerprint)
     with checkpoint.watched():
-        history = fit(
-            network,
+        fitted = fit_seeds(
+            lambda: build_network(encoding, encoded["train"].numbers, config.network).to(device),
             encoded["train"],
             encoded["validation"],
             config.fit,
@@ -94,6 +91,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
             on_progress=on_progress,
             checkpoint=checkpoint,
         )
+    network, history = fitted.network, fitted.history
 
     # --- export: one graph from raw fields to a score
     begin("export")

@@ -1,7 +1,9 @@
-"""The network: embeddings for categories beside numbers, then a multilayer perceptron to one logit."""
+"""The network: embeddings beside numbers, hidden layers, one logit. Three kinds: a multilayer perceptron, the same beside a
+linear model of the raw fields (wide and deep: arXiv 1606.07792), and TabM, an ensemble that shares its weights (arXiv 2410.24210)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,60 +13,170 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eventscore_training.encoding import SHARED_ROW, Vocabulary
+from eventscore_training.config import NetworkConfig
+from eventscore_training.encoding import SHARED_ROW, Encoding, Vocabulary
+from eventscore_training.layers import ACTIVATIONS, Linear, MemberNorm, initialise, layer_arrays
+from eventscore_training.number_embedding import (
+    NumberEmbedding,
+    NumberEmbeddingWeights,
+    Periodic,
+    PiecewiseLinear,
+    learn_edges,
+)
 
 Weights = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One hidden layer: ``((x * inner) @ weight.T) * outer + bias``, layer norm, activation.
+
+    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``inner [members, in]`` and
+    ``outer [members, out]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch norm is folded in.
+    """
+
+    weight: Weights
+    bias: Weights
+    inner: Weights | None = None
+    outer: Weights | None = None
+    norm: tuple[Weights, Weights] | None = None
+
+
+@dataclass(frozen=True)
+class WideWeights:
+    """The linear model beside the network: ``weight [numbers]`` and for each category a table ``[rows, 1]``."""
+
+    weight: Weights
+    tables: tuple[Weights, ...]
 
 
 @dataclass(frozen=True)
 class NetworkWeights:
     """A trained network as plain arrays: what the graph is built from.
 
-    ``embeddings``: one ``[rows, width]`` for each category; ``layers``: ``(weight [out, in], bias [out])``, the last one to one logit.
+    ``embeddings``: one ``[rows, width]`` for each category; ``layers``: the hidden ones; ``head``: ``weight [members, width]``
+    and ``bias [members]``, one member where the network is no ensemble.
     """
 
     embeddings: tuple[Weights, ...]
-    layers: tuple[tuple[Weights, Weights], ...]
+    layers: tuple[LayerWeights, ...]
+    head: tuple[Weights, Weights]
+    activation: str = "relu"
+    number_embedding: NumberEmbeddingWeights | None = None
+    wide: WideWeights | None = None
 
 
 class Network(nn.Module):
-    """Numbers and row numbers in, logits out.
+    """Numbers and row numbers in, logits out. ``members`` is 0 for a network that is no ensemble.
 
-    >>> network = Network(3, [Vocabulary("carrier", ("AA",), 2)], (8,), dropout=0.0)
+    >>> network = Network(3, [Vocabulary("carrier", ("AA",), 2)], NetworkConfig(widths=(8,)))
     >>> network(torch.zeros(5, 3), torch.zeros(5, 1, dtype=torch.int64)).shape
     torch.Size([5])
 
     """
 
     def __init__(
-        self, numbers: int, vocabularies: Sequence[Vocabulary], widths: Sequence[int], *, dropout: float
+        self,
+        numbers: int,
+        vocabularies: Sequence[Vocabulary],
+        config: NetworkConfig,
+        number_embedding: NumberEmbedding | None = None,
+        embedded_numbers: int = 0,
     ) -> None:
         super().__init__()
+        self.members = config.members if config.kind == "tabm" else 0
+        self.activation = config.activation
+        self.embedded_numbers = embedded_numbers
         self.embeddings = nn.ModuleList(nn.Embedding(each.rows, each.width) for each in vocabularies)
         for embedding in self.embeddings:
             # Small at first, so that an id says little until its rows have earned it.
             nn.init.normal_(embedding.weight, std=0.1)  # type: ignore[arg-type]
-        sizes = [numbers + sum(each.width for each in vocabularies), *widths]
-        self.hidden = nn.ModuleList(nn.Linear(inner, outer) for inner, outer in pairwise(sizes))
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(sizes[-1], 1)
+        self.number_embedding = number_embedding
+        spread = 0 if number_embedding is None else number_embedding.width
+        sizes = [numbers + spread + sum(each.width for each in vocabularies), *config.widths]
+        self.hidden = nn.ModuleList(
+            Linear(inner, outer, self.members, first=place == 0) for place, (inner, outer) in enumerate(pairwise(sizes))
+        )
+        self.norms = nn.ModuleList(MemberNorm.of(config.norm, width, self.members) for width in config.widths)
+        for layer in self.hidden:
+            initialise(layer, config.activation, config.initialisation)
+        self.dropout = nn.Dropout(config.dropout)
+        bound = 1 / math.sqrt(sizes[-1])
+        self.head = nn.Parameter((torch.rand(max(1, self.members), sizes[-1]) * 2 - 1) * bound)
+        self.head_bias = nn.Parameter((torch.rand(max(1, self.members)) * 2 - 1) * bound)
+        self.wide: nn.Linear | None = None
+        self.wide_tables = nn.ModuleList()
+        if config.kind == "wide-and-deep":
+            self.wide = nn.Linear(numbers, 1, bias=False)
+            self.wide_tables.extend(nn.Embedding(each.rows, 1) for each in vocabularies)
+            for table in self.wide_tables:
+                nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+
+    def member_logits(self, numbers: Tensor, rows: Tensor) -> Tensor:
+        """Logits ``[n, members]``, one column if no ensemble.
+
+        ``numbers``: ``[n, numbers]``, float32; ``rows``: ``[n, categories]``, int64.
+        """
+        parts = [numbers] if self.number_embedding is None else [numbers, self._embed_numbers(numbers)]
+        parts += [embedding(rows[:, index]) for index, embedding in enumerate(self.embeddings)]
+        hidden = torch.cat(parts, dim=1)
+        if self.members:
+            hidden = hidden[:, None, :]
+        act = ACTIVATIONS[self.activation]
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            hidden = self.dropout(act(norm(layer(hidden))))
+        logits: Tensor = (hidden if self.members else hidden[:, None, :]).mul(self.head).sum(dim=2) + self.head_bias
+        if self.wide is not None:
+            logits = logits + self.wide(numbers)
+            for index, table in enumerate(self.wide_tables):
+                logits = logits + table(rows[:, index])
+        return logits
 
     def forward(self, numbers: Tensor, rows: Tensor) -> Tensor:
-        """Logits ``[n]`` of ``numbers`` ``[n, numbers]`` (float32) and ``rows`` ``[n, categories]`` (int64)."""
-        embedded = [embedding(rows[:, index]) for index, embedding in enumerate(self.embeddings)]
-        hidden = torch.cat([numbers, *embedded], dim=1)
-        for layer in self.hidden:
-            hidden = self.dropout(torch.relu(layer(hidden)))
-        logits: Tensor = self.head(hidden).squeeze(1)
-        return logits
+        """Logits ``[n]``: those of the mean of the members' probabilities."""
+        logits = self.member_logits(numbers, rows)
+        if logits.shape[1] == 1:
+            return logits.squeeze(1)
+        # log(mean p) - log(mean (1 - p)), without a probability that could be rounded to 0 or 1.
+        positive, negative = nn.functional.logsigmoid(logits), nn.functional.logsigmoid(-logits)
+        return torch.logsumexp(positive, dim=1) - torch.logsumexp(negative, dim=1)
 
     def weights(self) -> NetworkWeights:
         """The weights as they stand, copied."""
-        linear = [*self.hidden, self.head]
+        layers = tuple(
+            LayerWeights(**layer_arrays(layer, norm)) for layer, norm in zip(self.hidden, self.norms, strict=True)
+        )
+        wide = None
+        if self.wide is not None:
+            tables = tuple(_array(table.weight) for table in self.wide_tables)
+            wide = WideWeights(_array(self.wide.weight).reshape(-1), tables)
         return NetworkWeights(
             tuple(_array(embedding.weight) for embedding in self.embeddings),
-            tuple((_array(layer.weight), _array(layer.bias)) for layer in linear),
+            layers,
+            (_array(self.head), _array(self.head_bias)),
+            self.activation,
+            None if self.number_embedding is None else self.number_embedding.arrays(),
+            wide,
         )
+
+    def _embed_numbers(self, numbers: Tensor) -> Tensor:
+        if self.number_embedding is None:
+            raise RuntimeError("this network does not embed its numbers")
+        embedded: Tensor = self.number_embedding(numbers[:, : self.embedded_numbers])
+        return embedded
+
+
+def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -> Network:
+    """The untrained network for an encoding; ``numbers`` are the encoded ones of the training part, which place the bins."""
+    count = len(encoding.means)
+    embedding: NumberEmbedding | None = None
+    if config.number_embedding == "piecewise-linear" and count:
+        embedding = PiecewiseLinear(learn_edges(numbers[:, :count], config.bins), config.number_embedding_width)
+    elif config.number_embedding == "periodic" and count:
+        embedding = Periodic(
+            count, config.number_embedding_width, frequencies=config.frequencies, scale=config.frequency_scale
+        )
+    return Network(count + len(encoding.flagged), encoding.vocabularies, config, embedding, count)
 
 
 def drop_values(rows: Tensor, share: float, generator: torch.Generator) -> Tensor:

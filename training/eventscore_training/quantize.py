@@ -22,7 +22,7 @@ import polars as pl
 
 import eventscore.session  # noqa: F401 - switches ONNX Runtime's telemetry off before it is imported
 from eventscore.contract import Contract
-from eventscore_training.export import HEAD
+from eventscore_training.graph_layers import HEAD, WIDE
 from eventscore_training.table import graph_inputs
 
 CALIBRATION_ROWS = 8_192
@@ -46,8 +46,8 @@ class Recipe:
 
 
 def layers_of(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the matrix products that may be quantized, in the order of the computation; the head is none of them."""
-    return tuple(node.name for node in model.graph.node if node.op_type in _OPERATORS and node.name != HEAD)
+    """Names of the matrix products that may be quantized, in the order of the computation; the head and the wide part are none of them."""
+    return tuple(node.name for node in model.graph.node if node.op_type in _OPERATORS and node.name not in (HEAD, WIDE))
 
 
 def quantize(
@@ -75,7 +75,7 @@ def quantize(
             _Reader(sample, contract),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_OPERATORS),
-            nodes_to_exclude=[HEAD, *recipe.float_layers],
+            nodes_to_exclude=[HEAD, WIDE, *recipe.float_layers],
             per_channel=recipe.weights == "per-channel",
             reduce_range=True,
             activation_type=QuantType.QUInt8,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import polars as pl
 
 from eventscore_flights.source import SourceTables
-from eventscore_flights.stream import LATE_AFTER_MIN, STREAM_FEATURES, stream_features
+from eventscore_flights.stream import (
+    LATE_AFTER_MIN,
+    STREAM_FEATURES,
+    WAITING_FEATURES,
+    stream_features,
+    waiting_features,
+)
 
 WEATHER_AGE_H = 2
 """The weather of two hours before the scheduled hour: what an observer had written down when the flight is scored."""
@@ -24,6 +30,7 @@ _WEATHER_FIELDS = {
     "visib": "visibility",
 }
 _STREAM_FIELDS = tuple(f"{feature.name}{suffix}" for feature in STREAM_FEATURES for suffix in ("", "_n"))
+_WAITING_FIELDS = tuple(f"{feature.name}{suffix}" for feature in WAITING_FEATURES for suffix in ("_min", "_n"))
 EVENT_FIELDS = (
     "flight_id",
     "scheduled_departure",
@@ -45,6 +52,7 @@ EVENT_FIELDS = (
     "plane_engines",
     *_WEATHER_FIELDS.values(),
     *_STREAM_FIELDS,
+    *_WAITING_FIELDS,
 )
 LABEL_FIELD = "late"
 
@@ -65,7 +73,7 @@ def build_events(source: SourceTables) -> pl.DataFrame:
         (pl.col("scheduled").dt.epoch("s") // 60).alias("scheduled_min"),
         pl.len().over("origin", "time_hour").cast(pl.Int32).alias("scheduled_departures"),
     )
-    flights = flights.with_columns(*stream_features(flights))
+    flights = flights.with_columns(*stream_features(flights), *waiting_features(flights))
     weather = source.weather.select(
         "origin",
         (hour + pl.duration(hours=WEATHER_AGE_H)).alias("time_hour"),

@@ -1,8 +1,9 @@
-"""Stream features: rolling means over the outcomes of other flights that were known when a flight is scored.
+"""Stream features: rolling means over the outcomes of other flights that were known when a flight is scored, and who waits.
 
 A flight is scored one hour before its scheduled departure: its *cutoff*. A departure is known when it happens, an
 arrival 40 minutes after the time in the air is over (taxi and reporting). An outcome counts for a window of ``w`` minutes
-when ``cutoff - w < known <= cutoff``; what becomes known a minute after the cutoff changes nothing, as a test proves.
+when ``cutoff - w < known <= cutoff``. Beside these: flights that are overdue at the cutoff, since who waits is known before why.
+What becomes known a minute after the cutoff changes nothing, as a test proves.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 SCORED_BEFORE_DEPARTURE_MIN = 60
 ARRIVAL_KNOWN_AFTER_MIN = 40
 LATE_AFTER_MIN = 15
+WAITS_AT_MOST_MIN = 240
 _HOUR, _DAY = 60, 24 * 60
 
 Minutes = NDArray[np.int64]
@@ -44,6 +46,45 @@ STREAM_FEATURES = (
     StreamFeature("route_late_rate_7d", ("origin", "dest"), "late", 7 * _DAY),
     StreamFeature("tailnum_arr_delay_1d", ("tailnum",), "arr_delay", 1 * _DAY),
 )
+
+
+@dataclass(frozen=True)
+class WaitingFeature:
+    """Flights with the same ``keys`` that should have left, at most four hours ago, and have not: how many, and their minutes."""
+
+    name: str
+    keys: tuple[str, ...]
+
+
+WAITING_FEATURES = (
+    WaitingFeature("origin_overdue", ("origin",)),
+    WaitingFeature("origin_carrier_overdue", ("origin", "carrier")),
+    WaitingFeature("dest_overdue", ("dest",)),
+    WaitingFeature("carrier_overdue", ("carrier",)),
+)
+
+
+def waiting_features(
+    flights: pl.DataFrame, *, features: tuple[WaitingFeature, ...] = WAITING_FEATURES
+) -> Iterator[pl.Series]:
+    """Yield two columns for each feature: minutes overdue, summed, ``<name>_min``, and how many flights, ``<name>_n``.
+
+    A flight waits at the cutoff where ``scheduled <= cutoff < departed`` and ``cutoff < scheduled + 240``: known to whoever
+    looks at the board. One that was cancelled waits like the others, since the table does not say when it was. So a flight
+    begins to wait at one minute and ends at another, and both sums are differences of sums over all earlier minutes.
+    """
+    scheduled = flights["scheduled_min"].to_numpy().astype(np.int64)
+    cutoff = scheduled - SCORED_BEFORE_DEPARTURE_MIN
+    never = flights["dep_delay"].is_null().to_numpy()
+    waited = np.where(never, WAITS_AT_MOST_MIN, _whole(flights["dep_delay"]).clip(0, WAITS_AT_MOST_MIN))
+    always = int(np.ptp(scheduled)) + _DAY if len(scheduled) else _DAY
+    for feature in features:
+        key, _ = _codes(flights, feature.keys)
+        began, begun = window_sums(key, scheduled, scheduled, key, cutoff, window_min=always)
+        ended, over = window_sums(key, scheduled + waited, scheduled, key, cutoff, window_min=always)
+        count = begun - over
+        yield pl.Series(f"{feature.name}_min", count * cutoff - (began - ended))
+        yield pl.Series(f"{feature.name}_n", count)
 
 
 def stream_features(

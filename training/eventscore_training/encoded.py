@@ -1,0 +1,17 @@
+"""A table as the network takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """An encoded table: numbers ``[n, numbers]`` float32, rows ``[n, categories]`` int64, label ``[n]`` 0 or 1."""
+
+    numbers: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    label: NDArray[np.int8]

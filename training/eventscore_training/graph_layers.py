@@ -1,0 +1,105 @@
+"""The network's layers as nodes: products that int8 takes, an ensemble's adapters, norms, activations, and the one logit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from eventscore_training.graph_nodes import GraphNodes
+from eventscore_training.layers import LEAK, NORM_EPSILON
+from eventscore_training.network import LayerWeights, NetworkWeights, WideWeights
+
+HEAD = "head"
+"""Name of the node that makes the logit: one that stays in float32."""
+WIDE = "wide.numbers"
+"""Name of the product of the linear model beside the network, which stays in float32 as well."""
+LOGIT = "logit"
+
+
+def add_hidden(graph: GraphNodes, inputs: str, weights: NetworkWeights) -> str:
+    """All hidden layers; answers ``[n, width]``, or ``[n, members, width]`` of an ensemble."""
+    hidden = inputs
+    if weights.layers[0].inner is not None:
+        hidden = graph.add("Unsqueeze", [hidden, graph.axis(1)], "inputs.members")
+    for number, layer in enumerate(weights.layers, start=1):
+        name = f"layer{number}"
+        hidden = _normalised(graph, name, _linear(graph, name, hidden, layer), layer)
+        hidden = _activated(graph, name, hidden, weights.activation)
+    return hidden
+
+
+def add_wide(graph: GraphNodes, numbers: str | None, tables: Sequence[str], weights: WideWeights) -> str:
+    """The linear model of the raw fields, ``[n, 1]``: the numbers' share, and what each category's value adds."""
+    parts = list(tables)
+    if numbers is not None:
+        # Not Mul and ReduceSum: ONNX Runtime sums a lone row in another order than many.
+        parts.insert(0, graph.linear(WIDE, numbers, weights.weight[None, :], np.zeros(1, np.float32)))
+    return graph.add("Sum", parts, "wide")
+
+
+def add_logit(graph: GraphNodes, hidden: str, wide: str | None, weights: NetworkWeights) -> str:
+    """The logit ``[n]``: of the one network, or of the mean of the members' probabilities."""
+    weight, bias = weights.head
+    if weights.layers[0].inner is None:
+        head = graph.linear(HEAD, hidden, weight, bias)
+        if wide is not None:
+            head = graph.add("Add", [head, wide], "head.beside")
+        return graph.add("Squeeze", [head, graph.axis(1)], LOGIT)
+    # One product with a block for each member. ReduceSum would be shorter, but the order in which ONNX Runtime sums a row depends
+    # on where in memory it lies.
+    members_count, width = weight.shape
+    blocks = np.zeros((members_count, members_count, width), np.float32)
+    blocks[np.arange(members_count), np.arange(members_count)] = weight
+    flat = graph.add("Flatten", [hidden], "members.flat", axis=1)
+    members = graph.linear(HEAD, flat, blocks.reshape(members_count, -1), bias)
+    # log softmax over (-l/2, l/2) is (log(1 - p), log p), and never rounds a probability to 0 or 1. Softplus and Log would
+    # be shorter, but ONNX Runtime computes the last few values of a batch with other instructions.
+    column = graph.add("Unsqueeze", [members, graph.axis(2)], "members.column")
+    halves = graph.constant("members.halves", np.array([-0.5, 0.5], np.float32))
+    pairs = graph.add("Mul", [column, halves], "members.pairs")
+    logarithms = graph.add("LogSoftmax", [pairs], "members.log", axis=2)
+    # Along the last axis and never over all but one: ONNX Runtime sums a lone event's members in another order otherwise.
+    turned = graph.add("Transpose", [logarithms], "members.turned", perm=[0, 2, 1])
+    summed = graph.add("ReduceLogSumExp", [turned], "members.summed", axes=[2], keepdims=0)
+    signed = graph.add(
+        "Mul", [summed, graph.constant("members.signs", np.array([-1, 1], np.float32))], "members.signed"
+    )
+    return graph.add("ReduceSum", [signed, graph.axis(1)], LOGIT, keepdims=0)
+
+
+def _linear(graph: GraphNodes, name: str, hidden: str, layer: LayerWeights) -> str:
+    if layer.inner is None or layer.outer is None:
+        return graph.linear(name, hidden, layer.weight, layer.bias)
+    adapted = graph.add("Mul", [hidden, graph.constant(f"{name}.inner", layer.inner)], f"{name}.adapted")
+    product = graph.add("MatMul", [adapted, graph.constant(f"{name}.weight", layer.weight.T)], f"{name}.product")
+    scaled = graph.add("Mul", [product, graph.constant(f"{name}.outer", layer.outer)], f"{name}.scaled")
+    return graph.add("Add", [scaled, graph.constant(f"{name}.bias", layer.bias)], name)
+
+
+def _normalised(graph: GraphNodes, name: str, hidden: str, layer: LayerWeights) -> str:
+    if layer.norm is None:
+        return hidden
+    scale, shift = layer.norm
+    # Each member scales by its own: the node's own scale, one for all, is left at 1.
+    ones = graph.constant(f"{name}.norm.ones", np.ones(scale.shape[-1], np.float32))
+    normal = graph.add("LayerNormalization", [hidden, ones], f"{name}.norm", axis=-1, epsilon=NORM_EPSILON)
+    scaled = graph.add("Mul", [normal, graph.constant(f"{name}.norm.scale", scale)], f"{name}.norm.scaled")
+    return graph.add("Add", [scaled, graph.constant(f"{name}.norm.shift", shift)], f"{name}.norm.shifted")
+
+
+def _activated(graph: GraphNodes, name: str, hidden: str, activation: str) -> str:
+    output = f"{name}.{activation}"
+    if activation == "leaky-relu":
+        return graph.add("LeakyRelu", [hidden], output, alpha=LEAK)
+    if activation == "silu":
+        return graph.add("Mul", [hidden, graph.add("Sigmoid", [hidden], f"{name}.sigmoid")], output)
+    if activation == "gelu":
+        root = graph.constant("gelu.root", np.array([1 / math.sqrt(2)], np.float32))
+        turned = graph.add("Erf", [graph.add("Mul", [hidden, root], f"{name}.gelu.scaled")], f"{name}.gelu.erf")
+        above = graph.add("Add", [turned, graph.constant("one", np.array([1], np.float32))], f"{name}.gelu.above")
+        doubled = graph.add("Mul", [hidden, above], f"{name}.gelu.doubled")
+        return graph.add("Mul", [doubled, graph.constant("half", np.array([0.5], np.float32))], output)
+    operators = {"relu": "Relu", "tanh": "Tanh"}
+    return graph.add(operators[activation], [hidden], output)

@@ -93,7 +93,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedVersion:
 
 def test_importance_finds_what_matters_through_the_shipped_graph(run: TrainedVersion) -> None:
     ranked = {each["feature"]: each["roc_auc_loss"] for each in run.report.importance}
-    assert list(ranked)[:2] == ["amount", "country"]
+    assert next(iter(ranked)) == "amount"
+    assert set(list(ranked)[:3]) == {"amount", "country", "age"}
     assert ranked["weight"] == pytest.approx(0, abs=0.02)
 
 

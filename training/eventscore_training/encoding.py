@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eventscore.contract import CategoryFeature, Contract
 from eventscore_training.config import NetworkConfig
+from eventscore_training.knots import middle_ranks, spread_knots
 from eventscore_training.table import Table, numbers_of
 
 MISSING_ROW = 0
@@ -138,15 +139,12 @@ def _robust_scale(filled: NDArray[np.float64], median: float) -> float:
 
 
 def _ranks(filled: NDArray[np.float64]) -> Ranks:
-    """Quantiles against a normal distribution, cut where one row in 200 lies beyond; equal quantiles become one knot."""
-    shares = np.linspace(0, 1, QUANTILES)
-    quantiles = np.quantile(filled, shares) if len(filled) else np.zeros(QUANTILES)
-    deviates = np.array([NormalDist().inv_cdf(float(share)) for share in shares.clip(0.005, 0.995)])
-    knots, place = np.unique(quantiles, return_inverse=True)
-    values = np.bincount(place, weights=deviates) / np.bincount(place)
+    """Ranks against a normal distribution, cut where one row in 1,000 lies beyond; a value that many rows share has their middle rank."""
+    knots = spread_knots(filled if len(filled) else np.zeros(1), QUANTILES)
     if len(knots) == 1:
         return Ranks(np.array([knots[0], knots[0] + 1]), np.array([0.0, 0.0]))
-    return Ranks(knots, values)
+    shares = middle_ranks(filled, knots).clip(0.001, 0.999)
+    return Ranks(knots, np.array([NormalDist().inv_cdf(float(share)) for share in shares]))
 
 
 def _vocabulary(name: str, column: pl.Series, feature: object, config: NetworkConfig) -> Vocabulary:

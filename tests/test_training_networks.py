@@ -47,7 +47,8 @@ SHAPES: list[Shape] = [
 
 def config_of(shape: Shape, **more: Any) -> NetworkConfig:
     kind, number_embedding, norm, activation, scaling = shape
-    own: dict[str, Any] = {"members": 3} if kind == "tabm" else {}
+    adapted = activation in ("relu", "leaky-relu", "gelu")
+    own: dict[str, Any] = {"members": 3, "adapt_inputs": adapted} if kind == "tabm" else {}
     own |= {"number_embedding_width": 3} if number_embedding != "none" else {}
     own |= {"bins": 5} if number_embedding == "piecewise-linear" else {}
     own |= {"frequencies": 3, "frequency_scale": 0.5} if number_embedding == "periodic" else {}

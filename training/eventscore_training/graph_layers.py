@@ -21,7 +21,7 @@ LOGIT = "logit"
 def add_hidden(graph: GraphNodes, inputs: str, weights: NetworkWeights) -> str:
     """All hidden layers; answers ``[n, width]``, or ``[n, members, width]`` of an ensemble."""
     hidden = inputs
-    if weights.layers[0].inner is not None:
+    if weights.layers[0].outer is not None:
         hidden = graph.add("Unsqueeze", [hidden, graph.axis(1)], "inputs.members")
     for number, layer in enumerate(weights.layers, start=1):
         name = f"layer{number}"
@@ -42,7 +42,7 @@ def add_wide(graph: GraphNodes, numbers: str | None, tables: Sequence[str], weig
 def add_logit(graph: GraphNodes, hidden: str, wide: str | None, weights: NetworkWeights) -> str:
     """The logit ``[n]``: of the one network, or of the mean of the members' probabilities."""
     weight, bias = weights.head
-    if weights.layers[0].inner is None:
+    if weights.layers[0].outer is None:
         head = graph.linear(HEAD, hidden, weight, bias)
         if wide is not None:
             head = graph.add("Add", [head, wide], "head.beside")
@@ -70,10 +70,11 @@ def add_logit(graph: GraphNodes, hidden: str, wide: str | None, weights: Network
 
 
 def _linear(graph: GraphNodes, name: str, hidden: str, layer: LayerWeights) -> str:
-    if layer.inner is None or layer.outer is None:
+    if layer.outer is None:
         return graph.linear(name, hidden, layer.weight, layer.bias)
-    adapted = graph.add("Mul", [hidden, graph.constant(f"{name}.inner", layer.inner)], f"{name}.adapted")
-    product = graph.add("MatMul", [adapted, graph.constant(f"{name}.weight", layer.weight.T)], f"{name}.product")
+    if layer.inner is not None:
+        hidden = graph.add("Mul", [hidden, graph.constant(f"{name}.inner", layer.inner)], f"{name}.adapted")
+    product = graph.add("MatMul", [hidden, graph.constant(f"{name}.weight", layer.weight.T)], f"{name}.product")
     scaled = graph.add("Mul", [product, graph.constant(f"{name}.outer", layer.outer)], f"{name}.scaled")
     return graph.add("Add", [scaled, graph.constant(f"{name}.bias", layer.bias)], name)
 

@@ -33,7 +33,8 @@ def spread_knots(values: NDArray[np.floating], count: int) -> NDArray[np.float64
         chosen |= heavy
     light = np.flatnonzero(~chosen)
     gone = np.cumsum(rows[light])
-    places = np.searchsorted(gone, np.linspace(0, 1, cuts + 2)[1:-1] * gone[-1])
+    # The middles of as many stretches; none of what is left is longer than a stretch, so no two fall on one value.
+    places = np.searchsorted(gone * 2 * cuts, (2 * np.arange(cuts) + 1) * gone[-1])
     chosen[light[places]] = True
     return distinct[chosen]
 

@@ -31,8 +31,9 @@ Weights = NDArray[np.float32]
 class LayerWeights:
     """One hidden layer: ``((x * inner) @ weight.T) * outer + bias``, layer norm, activation.
 
-    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``outer [members, out]`` and,
-    unless its first layer adapts no inputs, ``inner [members, in]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch norm is folded in.
+    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``outer [members, out]`` and, unless its
+    first layer adapts no inputs, ``inner [members, in]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch
+    norm is folded in.
     """
 
     weight: Weights
@@ -172,7 +173,8 @@ def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -
     count = len(encoding.means)
     embedding: NumberEmbedding | None = None
     if config.number_embedding == "piecewise-linear" and count:
-        embedding = PiecewiseLinear(learn_edges(numbers[:, :count], config.bins), config.number_embedding_width)
+        edges = encoding.edges or learn_edges(numbers[:, :count], config.bins)
+        embedding = PiecewiseLinear(edges, config.number_embedding_width)
     elif config.number_embedding == "periodic" and count:
         embedding = Periodic(
             count, config.number_embedding_width, frequencies=config.frequencies, scale=config.frequency_scale

@@ -24,7 +24,8 @@ class NetworkConfig(_Section):
     """The network: its kind and shape, how categories and numbers enter it, what stands between its layers.
 
     ``kind``: ``mlp``; ``wide-and-deep`` (a linear model of the raw fields beside it); ``tabm``, an ensemble of ``members`` that
-    share their weights (arXiv 2410.24210). ``min_count``: a category value with fewer training rows has no row of its own, it
+    share their weights (arXiv 2410.24210); without ``adapt_inputs`` they scale what the first layer answers but not what goes in,
+    and it is computed once for all of them. ``min_count``: a category value with fewer training rows has no row of its own, it
     trains the shared one. ``scaling``: ``standard`` (mean and deviation), ``robust`` (median and quartiles), ``quantile`` (to a
     normal distribution). ``clip_at``: a scaled number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
     (smooth clipping: arXiv 2407.04491, section 3). ``number_embedding``: arXiv 2203.05556; ``bins`` belong to
@@ -34,6 +35,7 @@ class NetworkConfig(_Section):
 
     kind: Literal["mlp", "wide-and-deep", "tabm"] = "mlp"
     members: Annotated[int, Field(ge=2, le=64)] = 8
+    adapt_inputs: bool = True
     widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 128)
     embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
     min_count: Annotated[int, Field(ge=1)] = 20
@@ -55,6 +57,7 @@ class NetworkConfig(_Section):
             self,
             {
                 "members": ("kind", ("tabm",)),
+                "adapt_inputs": ("kind", ("tabm",)),
                 "number_embedding_width": ("number_embedding", ("piecewise-linear", "periodic")),
                 "bins": ("number_embedding", ("piecewise-linear",)),
                 "frequencies": ("number_embedding", ("periodic",)),

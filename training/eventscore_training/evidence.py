@@ -18,6 +18,7 @@ from eventscore_training.inference import run_graph
 from eventscore_training.latency import latency_us
 from eventscore_training.slices import Group, Slice, groups_of, measured_groups, measured_slices, slices_of
 from eventscore_training.split import Parts, time_order
+from eventscore_training.weighted import weighted
 
 DEFAULT_MIN_ROWS = 200
 
@@ -83,7 +84,7 @@ def gather_evidence(
         details,
         slices,
         groups,
-        intervals=intervals(test.label, scores["int8"], block),
+        intervals=intervals(weighted("binary", test.label, scores["int8"]), block),
         blocks=blocks,
         importance=permutation_importance(graph, contract, test),
         unseen=_unseen(parts, contract),

@@ -12,9 +12,9 @@ pytest.importorskip("torch")
 import orders
 from eventscore.contract import parse_contract
 from eventscore_training import TrainedVersion, train
+from eventscore_training.bands import bands_of
 from eventscore_training.bootstrap import DAY_US, blocks_of, intervals
 from eventscore_training.evaluate import evaluate
-from eventscore_training.report import bands_of
 from eventscore_training.weighted import weighted
 
 pytestmark = pytest.mark.training
@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedVersion:
 
 
 def test_importance_finds_what_matters_through_the_shipped_graph(run: TrainedVersion) -> None:
-    ranked = {each["feature"]: each["roc_auc_loss"] for each in run.report.importance}
+    ranked = {each["feature"]: each["cost"] for each in run.report.importance}
     assert next(iter(ranked)) == "amount"
     assert set(list(ranked)[:3]) == {"amount", "country", "age"}
     assert ranked["weight"] == pytest.approx(0, abs=0.02)
@@ -111,7 +111,7 @@ def test_the_page_shows_the_evidence_and_stays_small(run: TrainedVersion) -> Non
     assert len(page) < 300_000
     for words in (
         "95 % interval", "before and", "What its decisions do", "Row by row", "per-channel, min-max", "Where it is weakest",
-        "Groups", "training never saw", "What the ranking rests on", "missed by 0.",
+        "Groups", "training never saw", "What it rests on", "missed by 0.",
     ):  # fmt: skip
         assert words in page, words
     assert "nan" not in page.lower().replace("finance", "")

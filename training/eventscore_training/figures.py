@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventscore.contract import Task
+from eventscore.contract_grammar import Task
 
 CALIBRATION_BINS = 15
 

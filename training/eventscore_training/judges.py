@@ -93,7 +93,8 @@ class Judge:
 
     def positives(self, label: Truth) -> NDArray[np.bool_] | None:
         """Which rows are positive ``[n]``; None where the task does not tell positives from negatives."""
-        return None if label is None or self.task not in _TWO_SIDED else np.asarray(label) == 1
+        known = label is not None and self.labelled and self.task in _TWO_SIDED
+        return np.asarray(label) == 1 if known else None
 
     def comparable(self, scores: Scores, reference: Scores) -> NDArray[np.float64]:
         """``scores`` of an uncalibrated graph, for a comparison with those of the ``reference``.

@@ -57,6 +57,9 @@ class Page:
         """What the score is."""
         raise NotImplementedError
 
+    averages: ClassVar[str] = ""
+    """What figures of several scores are averages of."""
+
     def figures(self) -> dict[str, str]:
         """The plots by title."""
         raise NotImplementedError

@@ -53,6 +53,8 @@ class BinaryPage(Page):
 class MulticlassPage(Page):
     """A probability for each class; the most likely one is answered."""
 
+    averages = "ROC-AUC and PR-AUC are means over the classes, each against the rest; calibration is that of the most likely class."
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.chosen = self.int8.argmax(axis=1)
@@ -124,6 +126,8 @@ class MulticlassPage(Page):
 
 class MultilabelPage(Page):
     """An independent probability for each label."""
+
+    averages = "Figures are means over the labels."
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

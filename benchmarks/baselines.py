@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightgbm
@@ -19,6 +18,7 @@ from eventscore_training.evaluate import metrics_of
 from eventscore_training.figures import LOG_LOSS, RMSE, Figure
 from eventscore_training.table import Table, numbers_of
 
+Clock = Callable[[], float]
 CHOSEN_BY: Mapping[str, Figure] = {"binary": LOG_LOSS, "multiclass": LOG_LOSS, "regression": RMSE}
 """The figure of the validation part that chooses, by task; also the loss that stops the trees."""
 _OBJECTIVES: Mapping[str, tuple[str, str]] = {
@@ -31,15 +31,15 @@ _PENALTIES: Mapping[str, tuple[float, ...]] = {
     "multiclass": (0.1, 1.0, 10.0),
     "regression": (0.1, 1.0, 10.0, 100.0),
 }
-_ROUNDS, _STOP_AFTER = 2_000, 50
+_ROUNDS, _STOP_AFTER, _THREADS = 2_000, 50, 2
 
 
-def boosted_trees(task: Task, budget_s: float) -> tuple[NDArray[np.float64], int, float]:
+def boosted_trees(task: Task, budget_s: float, clock: Clock) -> tuple[NDArray[np.float64], int, float]:
     """LightGBM with native categories and early stopping, searched at random within the budget, once at least.
 
-    The test scores of the best on the validation part, how many settings were tried, and the seconds.
+    The test scores of the best on the validation part, how many settings were tried, and the seconds by ``clock``.
     """
-    started, kind = time.monotonic(), task.contract.model.task
+    started, kind = clock(), task.contract.model.task
     known = {name: _numbered(task.parts["train"].columns[name]) for name in task.contract.categories}
     tables = {part: _columns(table, task.contract, known) for part, table in task.parts.items()}
     label = {part: table.label.astype(np.float64) for part, table in task.parts.items()}
@@ -49,25 +49,25 @@ def boosted_trees(task: Task, budget_s: float) -> tuple[NDArray[np.float64], int
     if task.contract.outputs:
         fixed["num_class"] = len(task.contract.outputs)
     random, best, best_loss, tried = np.random.default_rng(0), None, np.inf, 0
-    while best is None or time.monotonic() - started < budget_s:
+    while best is None or clock() - started < budget_s:
         parameters = {"learning_rate": 0.05, "num_leaves": 31} if tried == 0 else _draw(random)
         learn = lightgbm.Dataset(tables["train"], label["train"], params={"verbosity": -1}, **options)
         check = lightgbm.Dataset(tables["validation"], label["validation"], reference=learn, **options)
-        settings = {**fixed, "num_threads": 2, "verbosity": -1, "seed": tried, **parameters}
+        settings = {**fixed, "num_threads": _THREADS, "verbosity": -1, "seed": tried, **parameters}
         stop = lightgbm.early_stopping(_STOP_AFTER, verbose=False)
         model = lightgbm.train(settings, learn, _ROUNDS, valid_sets=[check], callbacks=[stop])
         loss = _loss(task, np.asarray(model.predict(tables["validation"])))
         tried += 1
         if loss < best_loss:
             best, best_loss = model, loss
-    return np.asarray(best.predict(tables["test"])), tried, time.monotonic() - started
+    return np.asarray(best.predict(tables["test"])), tried, clock() - started
 
 
-def linear_model(task: Task) -> tuple[NDArray[np.float64], float]:
+def linear_model(task: Task, clock: Clock) -> tuple[NDArray[np.float64], float]:
     """Logistic or ridge regression on the encoded numbers and one-hot categories; its test scores, and the seconds."""
     from scipy import sparse
 
-    started, kind = time.monotonic(), task.contract.model.task
+    started, kind = clock(), task.contract.model.task
     encoding = learn_encoding(task.parts["train"], task.contract, task.config.network)
     tables = {}
     for part, table in task.parts.items():
@@ -84,7 +84,7 @@ def linear_model(task: Task) -> tuple[NDArray[np.float64], float]:
         loss = _loss(task, _answers(model, tables["validation"]))
         if loss < best_loss:
             best, best_loss = _answers(model, tables["test"]), loss
-    return best, time.monotonic() - started
+    return best, clock() - started
 
 
 def _loss(task: Task, scores: NDArray[np.float64]) -> float:

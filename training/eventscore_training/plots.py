@@ -118,14 +118,21 @@ def precision_difference(scores: Scores) -> str:
 def learning_curve(
     epochs: list[float], train: list[float], validation: list[float], best: int, figure: str = "log loss"
 ) -> str:
-    """``figure`` while the network learned; the dashed line is where it stopped."""
+    """The training loss and the validation part's ``figure`` while the network learned; the dashed line is where it stopped.
+
+    Only a log loss is in the training loss's unit; other figures have an axis of their own.
+    """
 
     def draw(axes: Axes) -> None:
-        axes.plot(epochs, train, color=GREY, label="train")
-        axes.plot(epochs, validation, color=BLUE, label="validation")
+        apart = figure != "log loss"
+        other = axes.twinx() if apart else axes
+        lines = [
+            *other.plot(epochs, train, color=GREY, label="train, its loss (right)" if apart else "train"),
+            *axes.plot(epochs, validation, color=BLUE, label="validation"),
+        ]
         axes.axvline(epochs[best], color=FAINT, linewidth=0.8, linestyle="--")
         axes.set(xlabel="epoch", ylabel=figure)
-        axes.legend(frameon=False)
+        axes.legend(handles=lines, frameon=False)
 
     return svg(draw)
 

@@ -77,7 +77,9 @@ def worst_slices(report: RunReport, judge: Judge) -> list[Mapping[str, Any]]:
 def _of_the_run(report: RunReport, judge: Judge) -> dict[str, str]:
     """How it learned, and what the main figure rests on."""
     figures = {}
-    watched = next((name for name in (report.fit[0] if report.fit else ()) if name not in _NOT_WATCHED), None)
+    told_of_each = [name for name in (report.fit[0] if report.fit else ()) if name not in _NOT_WATCHED]
+    liked = [name for name in ("log_loss", judge.main.name) if name in told_of_each]
+    watched = next(iter([*liked, *told_of_each]), None)
     if watched is not None:
         epochs, train, validation = ([each[name] for each in report.fit] for name in ("epoch", "train_loss", watched))
         title = TITLES.get(watched, watched.replace("_", " "))

@@ -6,12 +6,14 @@ scores that table, under its own contract; `eventscore publish --test FILE` name
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eventscore.contract import Contract, parse_contract
-from eventscore.manifest import CONTRACT, GRAPH, MANIFEST, SIGNATURE, Manifest, TableEntry, parse_manifest
+from eventscore.manifest import CONTRACT, GRAPH, MANIFEST, SIGNATURE, Manifest, Provenance, TableEntry, parse_manifest
 from eventscore.signing import Verifier
 from eventscore.store.versions import LIVE, ModelVersions
 from eventscore_training.config import parse_training_config
@@ -50,13 +52,15 @@ def live_gates(
     key, signature_key = versions.key(version, MANIFEST), versions.key(version, SIGNATURE)
     verifier.verify(raw[MANIFEST], raw[SIGNATURE], key=key, signature_key=signature_key)
     manifest = parse_manifest(raw[MANIFEST], key, model=versions.model, version=version)
-    if _test_entry(manifest.provenance.tables) == _test_entry(report.provenance.tables):
+    same_table = _test_entry(manifest.provenance.tables) == _test_entry(report.provenance.tables)
+    if same_table and (report.quantile is None or _quantile(manifest.provenance) == report.quantile):
         live = dict(manifest.metrics["int8"])
     elif test is not None:
         live = _scored(versions, manifest, report, contract, test, judge)
     else:
         live = {}
-        detail += " was tested on another table: name this run's with --test FILE"
+        other = "learned something else than this quantile" if same_table else "was tested on another table"
+        detail += f" {other}: name this run's with --test FILE"
     tolerance = contract.gates.live_tolerance
     return tuple(
         gate_result(
@@ -71,6 +75,12 @@ def live_gates(
 
 def _gate(figure: Figure) -> str:
     return f"live.{'min' if figure.higher_is_better else 'max'}_{figure.name}"
+
+
+def _quantile(provenance: Provenance) -> float | None:
+    """What the version learned instead of the mean: its pinball loss is that of another quantile."""
+    fit: Mapping[str, Any] = provenance.configuration.get("fit", {})
+    return fit.get("quantile") if fit.get("loss") == "quantile" else None
 
 
 def _test_entry(tables: tuple[TableEntry, ...]) -> tuple[str, int, float | None] | None:

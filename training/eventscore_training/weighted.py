@@ -146,7 +146,7 @@ class Amounts:
         return {**found, "mean_score": float(weight @ self._scores / whole), "mean_truth": mean}
 
 
-class Ranks:
+class Strangeness:
     """Ranks ``[n]`` of an anomaly model, against known anomalies ``[n]`` where there are any (else None).
 
     ``rank_error``: a rank says which share of normal events is less strange, so normal events' ranks should be uniform; this is the
@@ -190,7 +190,7 @@ def weighted(
         "multiclass": lambda truth: Classes(truth, scores),
         "multilabel": lambda truth: Labels(truth, scores, threshold),
         "regression": lambda truth: Amounts(truth, scores, quantile),
-        "anomaly": lambda truth: Ranks(truth, scores),
+        "anomaly": lambda truth: Strangeness(truth, scores),
     }
     return of[task](label)
 

@@ -58,6 +58,7 @@ def command(
     from eventscore_training.config import load_training_config
     from eventscore_training.progress import Progress as Step
     from eventscore_training.ranks import told_ranks
+    from eventscore_training.threads import wait_asleep
 
     overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
     if (configuration is None) == (unfinished is None):
@@ -66,6 +67,7 @@ def command(
         raise click.UsageError("--resume goes on with the settings that the training began with; leave the others out")
     # Before torch, whose import takes seconds.
     config = None if configuration is None else load_training_config(configuration, overrides)
+    wait_asleep()
     try:
         import torch  # noqa: F401  the error should name the extra, not a module inside the job
     except ImportError:

@@ -70,7 +70,8 @@ def fit(  # noqa: PLR0915  read from top to bottom
     """
     device = next(network.parameters()).device
     numbers, rows = torch.from_numpy(train.numbers).to(device), torch.from_numpy(train.rows).to(device)
-    label = torch.from_numpy(train.label.astype(np.float32)).to(device)
+    target = train.label if train.target is None else train.target
+    label = torch.from_numpy(target.astype(np.float32)).to(device)
     positive_weight = _positive_weight(train.label, config, device)
     generator = torch.Generator(device=device)
     generator.manual_seed(seed)

@@ -36,13 +36,14 @@ from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
+from eventscore_training.latency import graph_cost
+from eventscore_training.learn import check_steps, learn
 from eventscore_training.network import build_network
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
 from eventscore_training.quantization_search import search_quantization
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
-from eventscore_training.seeds import fit_seeds
 from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
 
@@ -68,6 +69,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     contract = parse_contract(contract_bytes, str(config.contract))
     if contract.model.task not in SUPPORTED_TASKS:
         raise TaskNotSupported(contract.model.name, contract.model.task, SUPPORTED_TASKS)
+    check_steps(contract.model.task, config)
     parts = read_parts(config, contract)
     train, validation, test = parts.train, parts.validation, parts.test
 
@@ -82,16 +84,17 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     fingerprint = fingerprint_of(contract_bytes, [table.sha256 for table in parts.all], config)
     checkpoint = Checkpoint(checkpoints or unfinished_folder(config, contract.model.name), config, fingerprint)
     with checkpoint.watched():
-        fitted = fit_seeds(
-            lambda: build_network(encoding, encoded["train"].numbers, config.network).to(device),
-            encoded["train"],
-            encoded["validation"],
-            config.fit,
-            seed=config.seed,
+        learned = learn(
+            lambda shape: build_network(encoding, encoded["train"].numbers, shape).to(device),
+            encoded,
+            config,
+            cost_of=lambda trained: graph_cost(
+                build_graph(contract, encoding, trained.weights()), train.columns, contract
+            ),
             on_progress=on_progress,
             checkpoint=checkpoint,
         )
-    network, history = fitted.network, fitted.history
+    network, history = learned.network, learned.history
 
     # --- export: one graph from raw fields to a score
     begin("export")
@@ -148,6 +151,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         metrics=metrics,
         validation_metrics=validation_metrics,
         calibration=calibrations["int8"].as_dict(),
+        distillation=learned.distillation,
+        pruning=learned.pruning,
         quantization=quantized.as_dicts(),
         **evidence.as_dict(),
         gates=(),

@@ -68,6 +68,7 @@ NEEDED = {
             *("delivery", "delivery.sink", "delivery.rejection"),
             *("store", "store.location", "store.objects", "store.versions", "store.folder"),
             *("artifact", "manifest", "signing", "contract", "contract_problems"),
+            *("contract_gates", "contract_grammar", "contract_label"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
         )
     ),

@@ -110,3 +110,119 @@ def test_bytes_that_are_no_toml_are_refused_with_the_place() -> None:
 def test_a_contract_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(ContractInvalid, match="nowhere.toml"):
         load_contract(tmp_path / "nowhere.toml")
+
+
+def of_task(task: str, label: str, gates: str = "") -> str:
+    """The contract of another task, with another label and gates."""
+    toml = small_model.CONTRACT_TOML.replace('task = "binary"', f'task = "{task}"')
+    label_section = f"[label]\n{label}\n" if label else ""
+    return toml.replace('[label]\nfield = "fraud"\n', label_section) + (f"\n[gates]\n{gates}\n" if gates else "")
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "said"),
+    [
+        ("multiclass", 'field = "kind"', "label.classes: missing: a multiclass model needs it"),
+        ("multiclass", 'classes = ["a", "b"]', "label.field: missing: a multiclass model needs it"),
+        ("multiclass", 'field = "kind"\nclasses = ["a"]', "label.classes: expected at least 2"),
+        ("multiclass", 'field = "kind"\nclasses = ["a", "a"]', "label: classes names 'a' more than once"),
+        ("multiclass", 'field = "kind"\nclasses = [1, "1"]', "label: classes names '1' more than once"),
+        (
+            "multiclass",
+            'field = "kind"\nclasses = [true, false]',
+            "label.classes: expected strings or integers; got True",
+        ),
+        (
+            "multiclass",
+            'field = "kind"\nclasses = ["a", "b"]\npositive = 1',
+            "label.positive belongs to binary or multilabel",
+        ),
+        (
+            "binary",
+            'field = "kind"\nclasses = ["a", "b"]',
+            "label.classes belongs to multiclass models, and this one is binary",
+        ),
+        ("binary", "positive = 1", "label.field: missing: a binary model needs it"),
+        ("multilabel", 'fields = ["late"]', "label.fields: expected at least 2"),
+        ("multilabel", 'fields = ["late", "late"]', "label: fields names 'late' more than once"),
+        ("multilabel", 'fields = ["late", "amount"]', "field 'amount' is the label and a feature"),
+        ("multilabel", 'field = "late"', "label.field belongs to binary or multiclass or regression or anomaly"),
+        ("multilabel", 'fields = ["late", "lost"]\nthreshold = 1.0', "label.threshold: expected less than 1"),
+        ("regression", 'field = "minutes"\nmin = 3\nmax = 3', "label: the bounds cross: expected min < max"),
+        ("regression", 'field = "minutes"\nthreshold = 0.5', "label.threshold belongs to multilabel models"),
+        ("anomaly", "positive = 1", "label.field: missing: an anomaly model needs it"),
+    ],
+)
+def test_a_label_that_does_not_fit_the_task_is_told(task: str, label: str, said: str) -> None:
+    assert said in problems(of_task(task, label))
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "gates", "said"),
+    [
+        ("regression", 'field = "minutes"', "min_roc_auc = 0.7", "gates.min_roc_auc is no gate of a regression model"),
+        (
+            "binary",
+            'field = "fraud"',
+            "max_rmse = 3.0",
+            "gates.max_rmse is no gate of a binary model (known here: live_tol",
+        ),
+        (
+            "anomaly",
+            "",
+            "min_roc_auc = 0.7",
+            "gates.min_roc_auc compares scores with the truth, and the contract has no",
+        ),
+        ("anomaly", "", "not_worse_than_live = true", "gates.not_worse_than_live compares scores with the truth"),
+        ("anomaly", 'field = "fraud"', "max_log_loss = 0.5", "gates.max_log_loss is no gate of an anomaly model"),
+        (
+            "binary",
+            'field = "fraud"',
+            "max_int8_row_difference = 1.5",
+            "expected at most 1, a score of a binary model lies",
+        ),
+        (
+            "regression",
+            'field = "minutes"',
+            '[gates.slices]\nfields = ["channel"]\nmin_roc_auc = 0.5',
+            "gates.slices.min_roc_auc is no gate of a regression model (known here: max_mae, max_rmse)",
+        ),
+        (
+            "multiclass",
+            'field = "kind"\nclasses = ["a", "b"]',
+            '[gates.groups]\nfield = "country"\ndecision = "decline"\nmax_true_positive_rate_difference = 0.1',
+            "gates.groups.max_true_positive_rate_difference tells positives from negatives",
+        ),
+    ],
+)
+def test_a_gate_that_does_not_fit_the_task_is_told(task: str, label: str, gates: str, said: str) -> None:
+    assert said in problems(of_task(task, label, gates))
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "gates"),
+    [
+        (
+            "multiclass",
+            'field = "kind"\nclasses = [1, 2, 3]',
+            "min_accuracy = 0.7\nmin_macro_f1 = 0.5\nmax_log_loss = 1.0",
+        ),
+        ("multilabel", 'fields = ["late", "lost"]', "min_macro_f1 = 0.5\nmin_roc_auc = 0.7"),
+        (
+            "regression",
+            'field = "minutes"\nunit = "min"',
+            "max_rmse = 10.0\nmin_r2 = 0.2\nmax_int8_row_difference = 2.0",
+        ),
+        ("anomaly", 'field = "fraud"', "min_roc_auc = 0.7\nmax_int8_auc_loss = 0.01\nnot_worse_than_live = true"),
+        ("anomaly", "", "max_size_bytes = 100000\nmax_int8_row_difference = 0.1"),
+    ],
+)
+def test_each_task_has_its_label_and_its_gates(task: str, label: str, gates: str) -> None:
+    assert parse_contract(of_task(task, label, gates).encode(), "contract.toml").model.task == task
+
+
+def test_a_cost_of_a_positive_event_belongs_to_a_model_that_tells_positives() -> None:
+    toml = of_task("regression", 'field = "minutes"').replace("from = 0.9", "from = 0.9\ncost_if_positive = 3.0")
+    assert "decisions: 'decline' has a cost, which belongs to a model whose label is positive or negative" in problems(
+        toml
+    )

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 
+import msgspec
 import pytest
 
 import eventscore_training
@@ -83,7 +84,9 @@ def test_the_training_jobs_surface_is_all_there() -> None:
 
 
 def test_the_answer_in_the_sink_has_these_fields_in_this_order() -> None:
-    assert Answer.__struct_fields__ == ("event_id", "score", "decision", "model", "version", "scored_at")
+    always = ("event_id", "score", "decision", "model", "version", "scored_at")
+    assert Answer.__struct_fields__ == (*always, "label", "labels", "scores")
+    assert tuple(msgspec.json.decode(msgspec.json.encode(Answer("e", 0.5, None, "m", "v", "t")))) == always
 
 
 def test_the_reasons_for_rejection_keep_their_names() -> None:
@@ -107,5 +110,5 @@ def test_the_commands_keep_their_names() -> None:
     import click
 
     assert cli.list_commands(click.Context(cli)) == [
-        *("init", "contract", "train", "tune", "keys", "publish", "versions", "promote", "score", "demo"),
+        *("init", "contract", "train", "tune", "keys", "publish", "versions", "promote", "score", "cost", "demo"),
     ]

@@ -69,8 +69,7 @@ def command(
     if file.suffix.lower() in _OTHER_TABLES:
         raise click.UsageError(f"{file}: expected JSON Lines or Parquet, got a name that ends in {file.suffix}")
     artifact = _artifact(ModelVersions(open_store(store), model), version, channel, verifier(trusted_keys))
-    label = artifact.contract.label
-    total, messages = _messages(file, None if label is None else label.field)
+    total, messages = _messages(file, artifact.contract.label_fields)
     encode = msgspec.json.Encoder().encode
     reasons: Counter[str] = Counter()
     scored = 0
@@ -127,10 +126,10 @@ def _scored(artifact: Artifact, messages: Iterable[_Message]) -> Iterator[tuple[
         yield [line for line, _ in batch], outcomes
 
 
-def _messages(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
+def _messages(file: Path, truth: Sequence[str]) -> tuple[int, Iterator[_Message]]:
     """How many events the file holds, and the events one after the other."""
     if file.suffix == ".parquet":
-        return _parquet(file, label)
+        return _parquet(file, truth)
     with file.open("rb") as lines:
         total = sum(1 for line in lines if line.strip())
 
@@ -143,7 +142,7 @@ def _messages(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
     return total, read()
 
 
-def _parquet(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
+def _parquet(file: Path, truth: Sequence[str]) -> tuple[int, Iterator[_Message]]:
     import polars as pl  # 150 ms that JSON Lines need not pay
 
     def collected(frame: pl.LazyFrame) -> pl.DataFrame:
@@ -153,8 +152,7 @@ def _parquet(file: Path, label: str | None) -> tuple[int, Iterator[_Message]]:
             raise click.ClickException(f"{file}: expected a Parquet file: {str(error).splitlines()[0]}") from None
 
     frame = pl.scan_parquet(file)
-    if label is not None:
-        frame = frame.drop(label, strict=False)  # a training table may be scored; the truth is in no event
+    frame = frame.drop(truth, strict=False)  # a training table may be scored; the truth is in no event
     # A time without an offset is UTC, as training takes it.
     frame = frame.with_columns(pl.selectors.datetime(time_zone=None).dt.replace_time_zone("UTC"))
     total = int(collected(frame.select(pl.len())).item())

@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from eventscore.contract import FLOAT32_MAX
+from eventscore.contract_grammar import FLOAT32_MAX
 from eventscore_training.split import times_of
 
 Kind = Literal["number", "boolean", "category", "time", "nothing"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from eventscore.contract import Gates
+from eventscore.contract_gates import Gates
 from eventscore_training.errors import GateFailed, GateResult
 
 _UNKNOWN = float("nan")

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eventscore.contract import Contract, GroupGates
+from eventscore.contract import Contract
+from eventscore.contract_gates import GroupGates
 from eventscore_training.evaluate import calibration_error, roc_auc
 from eventscore_training.table import Table
 

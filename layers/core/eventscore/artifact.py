@@ -39,10 +39,10 @@ from eventscore.store.versions import ModelVersions
 
 
 class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of ``golden.jsonl``: a raw event, and the score that the version must give it."""
+    """One line of ``golden.jsonl``: a raw event, and the score that the version must give it, or its scores."""
 
     event: msgspec.Raw
-    score: float
+    score: float | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,17 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
     except Exception as error:  # ONNX Runtime's errors share no other base class
         raise GraphInvalid(key, f"refused: the graph fails on its golden events: {error}") from None
     tolerance = artifact.manifest.golden.tolerance
-    for number, (line, score) in enumerate(zip(lines, scores.tolist(), strict=True), start=1):
-        # Written so that NaN fails, too.
-        if not abs(score - line.score) <= tolerance:
-            raise GoldenMismatch(key, number, line.score, score, tolerance)
+    columns = len(artifact.contract.outputs)
+    for number, (line, row) in enumerate(zip(lines, scores.tolist(), strict=True), start=1):
+        expected = line.score if isinstance(line.score, tuple) else (line.score,)
+        if len(expected) != (columns or 1) or isinstance(line.score, tuple) != bool(columns):
+            raise GraphInvalid(
+                key, f"refused: golden event {number} names {len(expected)} scores, the contract {columns or 1}"
+            )
+        for want, score in zip(expected, row if columns else (row,), strict=True):
+            # Written so that NaN fails, too.
+            if not abs(score - want) <= tolerance:
+                raise GoldenMismatch(key, number, want, score, tolerance)
 
 
 def _contract(raw: bytes, key: str, model: str) -> Contract:

@@ -11,29 +11,29 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from eventscore.contract_gates import Gates, GroupGates, SliceGates, gates_beside_the_task
+from eventscore.contract_grammar import (
+    FLOAT32_MAX,
+    DecisionName,
+    FieldName,
+    Finite,
+    Name,
+    Section,
+    Task,
+    list_as_tuple,
+)
+from eventscore.contract_label import LabelSection, label_beside_the_task
 from eventscore.contract_problems import problems_of
 from eventscore.errors import ContractInvalid
 
 CONTRACT_FORMAT = 1
-FLOAT32_MAX = 3.4028234663852886e38
-"""Numbers are scaled in double precision and enter the network as float32: no event may hold more."""
 DEFAULT_MAX_BYTES = 65_536
 DEFAULT_MAX_LENGTH = 256
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-DecisionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$")]
-Task = Literal["binary", "multiclass", "multilabel", "regression", "anomaly"]
-Finite = Annotated[float, Field(allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ModelSection(_Table):
+class ModelSection(Section):
     """``[model]``: which model this is and what it answers."""
 
     name: Name
@@ -41,7 +41,7 @@ class ModelSection(_Table):
     description: str = ""
 
 
-class EventSection(_Table):
+class EventSection(Section):
     """``[event]``: which fields say what an event is, and what a message may look like.
 
     ``max_bytes`` bounds the size of a message. ``extra_fields`` says what becomes of fields that the contract does not name.
@@ -54,7 +54,7 @@ class EventSection(_Table):
     extra_fields: Literal["ignore", "refuse"] = "ignore"
 
 
-class NumberFeature(_Table):
+class NumberFeature(Section):
     """A JSON number. ``missing = "median"`` fills a gap with the training median and tells the network that it was one."""
 
     type: Literal["number"]
@@ -71,7 +71,7 @@ class NumberFeature(_Table):
         return self
 
 
-class BooleanFeature(_Table):
+class BooleanFeature(Section):
     """JSON ``true`` or ``false``; the graph sees 1 or 0."""
 
     type: Literal["boolean"]
@@ -79,7 +79,7 @@ class BooleanFeature(_Table):
     description: str = ""
 
 
-class CategoryFeature(_Table):
+class CategoryFeature(Section):
     """A non-empty JSON string.
 
     A value that training did not see shares a learned row (``unseen = "shared"``), a gap has its own (``missing = "own"``).
@@ -95,7 +95,7 @@ class CategoryFeature(_Table):
     @field_validator("values", mode="before")
     @classmethod
     def _from_toml_array(cls, values: object) -> object:
-        return tuple(values) if isinstance(values, list) else values
+        return list_as_tuple(values)
 
     @model_validator(mode="after")
     def _values_fit(self) -> Self:
@@ -113,21 +113,7 @@ class CategoryFeature(_Table):
 Feature = Annotated[NumberFeature | CategoryFeature | BooleanFeature, Field(discriminator="type")]
 
 
-class LabelSection(_Table):
-    """``[label]``: the column of the training table that holds the truth, and the value that counts as 1."""
-
-    field: FieldName
-    positive: bool | int | str = True
-
-    @field_validator("positive", mode="before")
-    @classmethod
-    def _positive_is_a_value(cls, value: object) -> object:
-        if not isinstance(value, bool | int | str):
-            raise ValueError(f"expected true or false, an integer or a string; got {value!r}")
-        return value
-
-
-class Decision(_Table):
+class Decision(Section):
     """One decision band: ``name`` from the score ``from`` (inclusive) up to the next band.
 
     The costs say what an event in this band costs when it turns out positive or negative; only the report of a version reads them.
@@ -139,52 +125,7 @@ class Decision(_Table):
     cost_if_negative: Finite | None = None
 
 
-class SliceGates(_Table):
-    """``[gates.slices]``: the worst slice of the test part, by the values of each field, must still reach this."""
-
-    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
-    min_roc_auc: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
-    min_rows: Annotated[int, Field(ge=1)] = 200
-
-    @field_validator("fields", mode="before")
-    @classmethod
-    def _from_toml_array(cls, fields: object) -> object:
-        return tuple(fields) if isinstance(fields, list) else fields
-
-
-class GroupGates(_Table):
-    """``[gates.groups]``: how far the groups of ``field`` may lie apart, where ``decision`` and the bands above it count as chosen.
-
-    ``field`` may be any column of the test table, also one that is no feature.
-    """
-
-    field: FieldName
-    decision: DecisionName
-    max_rate_difference: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_true_positive_rate_difference: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_false_positive_rate_difference: Annotated[float, Field(ge=0, le=1)] | None = None
-    min_rows: Annotated[int, Field(ge=1)] = 200
-
-
-class Gates(_Table):
-    """``[gates]``: what a version must reach before it may be published. A gate that is left out is not checked."""
-
-    min_roc_auc: Annotated[float, Field(ge=0, le=1)] | None = None
-    min_pr_auc: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_log_loss: Annotated[float, Field(gt=0)] | None = None
-    max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_int8_auc_loss: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_int8_row_difference: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_size_bytes: Annotated[int, Field(gt=0)] | None = None
-    max_latency_us: Annotated[float, Field(gt=0)] | None = None
-    not_worse_than_live: bool = False
-    live_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    slices: SliceGates | None = None
-    groups: GroupGates | None = None
-
-
-class Contract(_Table):
+class Contract(Section):
     """A whole, consistent contract. Read one with :func:`load_contract` or :func:`parse_contract`."""
 
     format: int
@@ -205,7 +146,7 @@ class Contract(_Table):
     @field_validator("decisions", mode="before")
     @classmethod
     def _from_toml_array(cls, decisions: object) -> object:
-        return tuple(decisions) if isinstance(decisions, list) else decisions
+        return list_as_tuple(decisions)
 
     @model_validator(mode="after")
     def _fields_have_one_meaning(self) -> Self:
@@ -222,16 +163,14 @@ class Contract(_Table):
             )
         if event.rollout_key is not None and event.rollout_key == event.time:
             raise ValueError(f"field {event.time!r} is named as the event's time and as its rollout key")
-        if self.label is None:
-            if self.model.task != "anomaly":
-                raise ValueError(f"label: missing: a {self.model.task} model learns from the column that [label] names")
-            return self
-        if self.label.field in self.features:
-            raise ValueError(
-                f"field {self.label.field!r} is the label and a feature; the network would read its answer"
-            )
-        if self.label.field in (event.id, event.time, event.rollout_key):
-            raise ValueError(f"field {self.label.field!r} is the label and belongs to [event] too")
+        problem = label_beside_the_task(self.label, self.model.task)
+        if problem:
+            raise ValueError(problem)
+        for field in self.label_fields:
+            if field in self.features:
+                raise ValueError(f"field {field!r} is the label and a feature; the network would read its answer")
+            if field in (event.id, event.time, event.rollout_key):
+                raise ValueError(f"field {field!r} is the label and belongs to [event] too")
         return self
 
     @model_validator(mode="after")
@@ -242,21 +181,29 @@ class Contract(_Table):
             raise ValueError(f"decisions: each needs a name of its own, got {', '.join(names)}")
         if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
             raise ValueError(f"decisions: 'from' must ascend, got {', '.join(f'{start:g}' for start in starts)}")
-        if self.model.task in ("binary", "anomaly") and starts and (starts[0] != 0 or starts[-1] >= 1):
+        if self.model.task != "regression" and starts and (starts[0] != 0 or starts[-1] >= 1):
             raise ValueError(
                 f"decisions: the first must start at 0 and the last below 1, got {', '.join(f'{start:g}' for start in starts)}"
             )
+        if self.model.task not in ("binary", "anomaly") or self.label is None:
+            for decision in self.decisions:
+                if decision.cost_if_positive is not None or decision.cost_if_negative is not None:
+                    raise ValueError(
+                        f"decisions: {decision.name!r} has a cost, which belongs to a model whose label is positive or negative"
+                    )
         return self
 
     @model_validator(mode="after")
     def _gates_name_what_is_there(self) -> Self:
+        problem = gates_beside_the_task(self.gates, self.model.task, labelled=self.label is not None)
+        if problem:
+            raise ValueError(problem)
         slices, groups = self.gates.slices, self.gates.groups
-        label = self.label.field if self.label else None
         named = [("slices", field) for field in (slices.fields if slices else ())]
         for section, field in [*named, ("groups", groups.field)] if groups else named:
-            if field in (label, self.event.id):
+            if field in (*self.label_fields, self.event.id):
                 raise ValueError(
-                    f"gates.{section}: field {field!r} is the {'label' if field == label else 'id'} and makes no groups of events"
+                    f"gates.{section}: field {field!r} is the {'id' if field == self.event.id else 'label'} and makes no groups of events"
                 )
         names = [decision.name for decision in self.decisions]
         if groups and groups.decision not in names:
@@ -264,6 +211,18 @@ class Contract(_Table):
                 f"gates.groups.decision: expected one of the decisions ({', '.join(names) or 'none here'}), got {groups.decision!r}"
             )
         return self
+
+    @property
+    def label_fields(self) -> tuple[str, ...]:
+        """The columns of the training table that hold the truth; none where an anomaly model has no label."""
+        return self.label.columns if self.label else ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the columns of the graph's ``score``: the classes or the labels; empty where an event has one score."""
+        if self.label is None:
+            return ()
+        return tuple(map(str, self.label.classes or self.label.fields or ()))
 
     @property
     def own_rollout_key(self) -> str | None:
@@ -282,11 +241,11 @@ class Contract(_Table):
         return tuple(name for name, feature in self.features.items() if feature.type == "category")
 
 
-_FEATURES: dict[str, type[_Table]] = {"number": NumberFeature, "category": CategoryFeature, "boolean": BooleanFeature}
+_FEATURES: dict[str, type[Section]] = {"number": NumberFeature, "category": CategoryFeature, "boolean": BooleanFeature}
 
 
 def _known_keys() -> dict[str, tuple[str, ...]]:
-    sections: dict[str, type[_Table]] = {
+    sections: dict[str, type[Section]] = {
         "": Contract,
         "model": ModelSection,
         "event": EventSection,

@@ -87,7 +87,8 @@ def _expectation(kind: str, context: Mapping[str, Any], message: str) -> str:
         case "tuple_type":
             return "expected a list"
         case "too_short":
-            return f"expected at least {context['min_length']} entry"
+            fewest = context["min_length"]
+            return f"expected at least {fewest} {'entry' if fewest == 1 else 'entries'}"
         case "string_pattern_mismatch":
             return f"expected a name that matches {context['pattern']}"
         case _:

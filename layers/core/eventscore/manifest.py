@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from eventscore.errors import ManifestInvalid
 
@@ -69,7 +69,7 @@ class Provenance(_Record):
 class GoldenTolerance(_Record):
     """How far a golden score may lie from the recorded one on another CPU, and what that figure rests on."""
 
-    tolerance: Annotated[float, Field(gt=0, lt=0.5)]
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     events: Annotated[int, Field(gt=0)]
 
 
@@ -86,6 +86,12 @@ class Manifest(_Record):
     golden: GoldenTolerance
     metrics: Mapping[str, Mapping[str, float]]
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _tolerance_tells_scores_apart(self) -> Self:
+        if self.task != "regression" and self.golden.tolerance >= 0.5:
+            raise ValueError(f"golden.tolerance: expected less than 0.5, got {self.golden.tolerance:g}")
+        return self
 
     def to_bytes(self) -> bytes:
         """The exact bytes that are signed and stored."""

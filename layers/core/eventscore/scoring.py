@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from eventscore.artifact import Artifact
+from eventscore.contract import Contract
 from eventscore.decoding import Event, EventId
 from eventscore.errors import ContractViolation
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the sink gets for a scored event. ``scored_at`` is UTC, RFC 3339, to the millisecond."""
+    """What the sink gets for a scored event. ``scored_at`` is UTC, RFC 3339, to the millisecond.
+
+    Where an event has several scores, ``score`` is the highest, ``scores`` names them all; ``label`` is the most likely class of a
+    multiclass model, ``labels`` are those of a multilabel model that reach the contract's threshold. Other models have none of these.
+    """
 
     event_id: EventId
     score: float
@@ -22,6 +30,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     model: str
     version: str
     scored_at: str
+    label: str | msgspec.UnsetType = msgspec.UNSET
+    labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 Outcome = Answer | ContractViolation
@@ -44,14 +55,39 @@ def score_messages(artifact: Artifact, messages: Sequence[bytes | None], now: da
         else:
             positions.append(position)
     if events:
-        scores = artifact.session.score(artifact.columns.build(events)).tolist()
-        starts = [decision.start for decision in artifact.contract.decisions]
-        names = [decision.name for decision in artifact.contract.decisions]
-        scored_at = timestamp(now)
-        for position, event, score in zip(positions, events, scores, strict=True):
-            decision = names[max(0, bisect_right(starts, score) - 1)] if names else None
-            outcomes[position] = Answer(event.event_id, score, decision, artifact.model, artifact.version, scored_at)
+        scores = artifact.session.score(artifact.columns.build(events))
+        for position, answer in zip(positions, _answers(artifact, events, scores, now), strict=True):
+            outcomes[position] = answer
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _answers(
+    artifact: Artifact, events: Sequence[Event], scores: npt.NDArray[np.float32], now: datetime
+) -> Iterator[Answer]:
+    starts = [decision.start for decision in artifact.contract.decisions]
+    names = [decision.name for decision in artifact.contract.decisions]
+    scored_at = timestamp(now)
+    main: list[float] = (scores if scores.ndim == 1 else scores.max(axis=1)).tolist()
+    told: Iterable[_Several] = repeat(()) if scores.ndim == 1 else _several(artifact.contract, scores)
+    for event, score, several in zip(events, main, told, strict=False):
+        decision = names[max(0, bisect_right(starts, score) - 1)] if names else None
+        yield Answer(event.event_id, score, decision, artifact.model, artifact.version, scored_at, *several)
+
+
+_Several = tuple[()] | tuple[str | msgspec.UnsetType, tuple[str, ...] | msgspec.UnsetType, dict[str, float]]
+
+
+def _several(contract: Contract, scores: npt.NDArray[np.float32]) -> Iterator[_Several]:
+    """Label, labels and scores of each event's answer, where it has a score for each of the contract's outputs."""
+    outputs = contract.outputs
+    # In the score's own precision: 0.7 as a float32 lies below 0.7, and a score of 0.7 reaches it.
+    threshold = float(np.float32(contract.label.threshold)) if contract.label else 0.0
+    for row in scores.tolist():
+        named = dict(zip(outputs, row, strict=True))
+        if contract.model.task == "multiclass":
+            yield outputs[row.index(max(row))], msgspec.UNSET, named
+        else:
+            yield msgspec.UNSET, tuple(name for name, score in named.items() if score >= threshold), named
 
 
 def timestamp(moment: datetime) -> str:

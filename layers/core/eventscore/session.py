@@ -42,15 +42,20 @@ class ScoringSession:
             if columns
         }
         got = {node.name: (node.type, node.shape[-1] if node.shape else None) for node in self._session.get_inputs()}
-        outputs = [(node.name, node.type) for node in self._session.get_outputs()]
-        if got != expected or outputs != [("score", "tensor(float)")]:
+        # Column counts of the output; None where it has one dimension, one score for each event.
+        wanted = [("score", "tensor(float)", len(contract.outputs) or None)]
+        outputs = [
+            (node.name, node.type, node.shape[1] if len(node.shape) == 2 else None)
+            for node in self._session.get_outputs()
+        ]
+        if got != expected or outputs != wanted:
             raise GraphInvalid(
                 key,
-                f"refused: by the contract it must take {expected} and answer score tensor(float); it takes {got} and answers {outputs}",
+                f"refused: by the contract it must take {expected} and answer {wanted}; it takes {got} and answers {outputs}",
             )
 
     def score(self, columns: Columns) -> npt.NDArray[np.float32]:
-        """One calibrated score per row, float32 [n]."""
+        """Scores, float32: one per row ``[n]``, or a column for each of the contract's ``outputs`` ``[n, outputs]``."""
         scores: npt.NDArray[np.float32] = self._session.run(["score"], columns)[0]
         return scores
 

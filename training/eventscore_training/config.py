@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eventscore_training.config_steps import DistillConfig, PruneConfig
 from eventscore_training.errors import ConfigInvalid
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -167,7 +168,18 @@ class TrainingConfig(_Section):
     limits: tuple[str, ...] = ()
     network: NetworkConfig = NetworkConfig()
     fit: FitConfig = FitConfig()
+    distill: DistillConfig | None = None
+    prune: PruneConfig | None = None
     quantization: QuantizationConfig = QuantizationConfig()
+
+    @model_validator(mode="after")
+    def _steps_fit_the_network(self) -> Self:
+        kind, members = self.network.kind, self.network.members
+        pruning = self.prune.problem(kind, members) if self.prune else None
+        problem = self.distill.problem(kind, members, self.network.widths) if self.distill else None
+        if pruning or problem:
+            raise ValueError(pruning or problem)
+        return self
 
     @model_validator(mode="after")
     def _tables_are_told_once(self) -> Self:
@@ -235,9 +247,11 @@ def parse_training_config(document: Mapping[str, Any], origin: str) -> TrainingC
 def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(step) for step in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        sections: dict[str, type[_Section]] = {
+        sections: dict[str, type[BaseModel]] = {
             "network": NetworkConfig,
             "fit": FitConfig,
+            "distill": DistillConfig,
+            "prune": PruneConfig,
             "quantization": QuantizationConfig,
         }
         section = sections.get(str(detail["loc"][0]), TrainingConfig)

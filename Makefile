@@ -50,9 +50,10 @@ train-demo: setup-train ## Make the demo's model anew, from the flights, into bu
 		--trusted-key "$$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 
-bench: setup-train ## Measure throughput and cold start, each beside its peer and its floor.
+bench: setup-train ## Measure throughput, cold start and training, each beside what people write today.
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/training.py
 
 requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

@@ -205,3 +205,29 @@ def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer
     assert list(document) == [*contestants, "ours_to_floor", "ours_to_peer", "parts_ms"]
     assert all(document[name] > 0 for name in contestants)
     assert {"process", "connect", "pull", "verify", "session", "golden"} <= document["parts_ms"].keys()
+
+
+@pytest.mark.training
+def test_training_prints_one_json_object_and_all_learn_the_same_table() -> None:
+    pytest.importorskip("torch")
+    small = ("--rows", "4000", "--epochs", "8", "--batch-size", "64", "--rounds", "1", "--workers", "0")
+    (line,) = run("training.py", "--json", "--threads", "1", *small)
+    document = json.loads(line)
+    contestants = ["ours", "dataloader", "sklearn"]
+    ratios = ["dataloader_workers", "ours_to_dataloader", "ours_to_sklearn", "machine"]
+    assert list(document) == ["device", "threads", *contestants, *ratios]
+    for name in contestants:
+        assert list(document[name]) == ["rows_per_second", "roc_auc", "log_loss"]
+        assert document[name]["rows_per_second"] > 0
+        assert document[name]["roc_auc"] > 0.6, "it learns nothing, so its speed says nothing"
+    assert document["ours"]["roc_auc"] > document["dataloader"]["roc_auc"] - 0.02
+    assert "CPUs" in document["machine"]
+
+
+@pytest.mark.training
+def test_both_sides_of_the_training_benchmark_have_networks_of_the_same_size(throughput: Any) -> None:
+    training, peers = importlib.import_module("training"), importlib.import_module("training_peers")
+    plain = peers.PlainNetwork(20, 6, training.EMBEDDING, training.WIDTHS, training.DROPOUT)
+    ours = training.new_network(20, 6)
+    sizes = [sorted(parameter.numel() for parameter in network.parameters()) for network in (plain, ours)]
+    assert sizes[0] == sizes[1]

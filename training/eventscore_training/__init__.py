@@ -7,7 +7,8 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `table`, `split`: rows that keep the contract, cut by time;
 - `encoding`, `number_embedding`, `layers`, `network`: what is learned;
 - `sanity`, `optimise`, `fit`, `seeds`, `divergence`: how it is learned, and what stops it; `checkpoint`: so that it survives that;
-- `batches`, `dropout`, `precision`, `compilation`: what makes a step fast; `ranks`, `distributed`, `launch`: several processes at once;
+- `batches`, `dropout`, `precision`, `compilation`, `threads`: what makes a step fast;
+- `ranks`, `distributed`, `launch`: several processes at once;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `figures`, `weighted`, `evaluate`, `judges`: how good it is, in the figures of its task; `gates`, `live`: whether that is enough;
 - `evidence` (`bootstrap`, `slices`, `importance`, `latency`): how sure that is, where it is weak, what it rests on, what it costs;
@@ -43,6 +44,7 @@ from eventscore_training.errors import (
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.publish import publish
 from eventscore_training.run import TrainedVersion, load_run
+from eventscore_training.threads import wait_asleep
 
 __all__ = [
     "CheckpointMismatch",
@@ -101,6 +103,7 @@ def resume(folder: Path, on_progress: OnProgress | None = None) -> TrainedVersio
 
 def _run(config: TrainingConfig, on_progress: OnProgress | None, checkpoints: Path | None) -> TrainedVersion:
     # torch and onnx cost seconds, and whoever only publishes or reads help needs neither.
+    wait_asleep()
     from eventscore_training.launch import launch
     from eventscore_training.progress import silent
 

@@ -37,13 +37,14 @@ from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
 from eventscore_training.judges import judge_of
+from eventscore_training.latency import graph_cost
+from eventscore_training.learn import check_steps, learn
 from eventscore_training.network import build_network
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
 from eventscore_training.quantization_search import search_quantization
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
-from eventscore_training.seeds import fit_seeds
 from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
 
@@ -69,6 +70,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     contract = parse_contract(contract_bytes, str(config.contract))
     if contract.model.task not in SUPPORTED_TASKS:
         raise TaskNotSupported(contract.model.name, contract.model.task, SUPPORTED_TASKS)
+    check_steps(contract.model.task, config)
     judge = judge_of(contract)
     parts = read_parts(config, contract)
     train, validation, test = parts.train, parts.validation, parts.test
@@ -85,16 +87,17 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     folder = from_first(lambda: checkpoints or unfinished_folder(config, contract.model.name))
     checkpoint = Checkpoint(folder, config, fingerprint)
     with checkpoint.watched():
-        fitted = fit_seeds(
-            lambda: build_network(encoding, encoded["train"].numbers, config.network).to(device),
-            encoded["train"],
-            encoded["validation"],
-            config.fit,
-            seed=config.seed,
+        learned = learn(
+            lambda shape: build_network(encoding, encoded["train"].numbers, shape).to(device),
+            encoded,
+            config,
+            cost_of=lambda trained: graph_cost(
+                build_graph(contract, encoding, trained.weights()), train.columns, contract
+            ),
             on_progress=on_progress,
             checkpoint=checkpoint,
         )
-    network, history = fitted.network, fitted.history
+    network, history = learned.network, learned.history
     if not ranks().first:
         return from_first(_nowhere)  # process 0 goes on alone, and tells at the end
 
@@ -156,6 +159,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         main_figure=judge.main.name,
         quantile=judge.quantile,
         calibration=calibrations["int8"].as_dict(),
+        distillation=learned.distillation,
+        pruning=learned.pruning,
         quantization=quantized.as_dicts(),
         **evidence.as_dict(),
         gates=(),

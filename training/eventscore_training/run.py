@@ -56,6 +56,10 @@ class RunReport(BaseModel):
     """What a regression learned instead of the mean."""
     calibration: Mapping[str, Any]
     """Of the shipped graph: method, scale and shift or knots, and ``held_out``: the log loss of each method that was tried."""
+    distillation: Mapping[str, Any] = Field(default_factory=dict)
+    """Where a teacher was asked for: teacher, network with and without it on the validation part, and which was ``kept``."""
+    pruning: Mapping[str, Any] = Field(default_factory=dict)
+    """Where pruning was asked for: ``kept_members``, and the network ``before`` and ``after``."""
     quantization: tuple[Mapping[str, Any], ...] = ()
     """Each recipe that was tried (`quantization_search.Candidate`), and the float32 graph."""
     measured: Mapping[str, float] = Field(default_factory=dict)

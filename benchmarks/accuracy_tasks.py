@@ -35,18 +35,18 @@ _ADULT_FIT = {
 }  # fmt: skip
 _COVTYPE_NETWORK = {
     "kind": "tabm", "members": 16, "widths": [256, 256], "number_embedding": "piecewise-linear", "bins": 48,
-    "number_embedding_width": 12, "scaling": "quantile", "dropout": 0.1, "embedding_width": 8, "min_count": 5,
+    "number_embedding_width": 12, "scaling": "quantile", "dropout": 0.05, "embedding_width": 8, "min_count": 5,
 }  # fmt: skip
 _COVTYPE_FIT = {
-    "epochs": 60, "batch_size": 256, "learning_rate": 2e-3, "evaluations_per_epoch": 1, "patience": 12,
-    "weight_decay": 3e-4, "embedding_weight_decay": 1e-2, "value_dropout": 0.02,
+    "epochs": 80, "batch_size": 128, "learning_rate": 4e-3, "evaluations_per_epoch": 1, "patience": 16,
+    "weight_decay": 3e-4, "embedding_weight_decay": 3e-4, "gradient_clip": 0.0, "value_dropout": 0.02,
 }  # fmt: skip
 _CALIFORNIA_NETWORK = {
     "kind": "tabm", "members": 16, "widths": [256, 256], "number_embedding": "piecewise-linear", "bins": 48,
-    "number_embedding_width": 12, "scaling": "quantile", "dropout": 0.1, "embedding_width": 4,
+    "number_embedding_width": 12, "scaling": "quantile", "dropout": 0.05, "embedding_width": 4,
 }  # fmt: skip
 _CALIFORNIA_FIT = {
-    "epochs": 50, "batch_size": 256, "learning_rate": 2e-3, "evaluations_per_epoch": 1, "patience": 10,
+    "epochs": 50, "batch_size": 256, "learning_rate": 3e-3, "evaluations_per_epoch": 1, "patience": 12,
     "weight_decay": 3e-4, "embedding_weight_decay": 1e-2, "value_dropout": 0.02,
 }  # fmt: skip
 

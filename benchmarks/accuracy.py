@@ -41,8 +41,8 @@ _ADULT = (
 )  # fmt: skip
 _ADULT_NUMBERS = ("age", "fnlwgt", "education_num", "capital_gain", "capital_loss", "hours_per_week")
 _ADULT_NETWORK = {
-    "kind": "tabm", "members": 16, "widths": [128, 128], "number_embedding": "piecewise-linear", "bins": 32,
-    "scaling": "quantile", "dropout": 0.1, "embedding_width": 8,
+    "kind": "tabm", "members": 16, "adapt_inputs": False, "widths": [128, 128], "number_embedding": "piecewise-linear",
+    "bins": 128, "scaling": "quantile", "dropout": 0.1, "embedding_width": 8,
 }  # fmt: skip
 _ADULT_FIT = {
     "epochs": 16, "batch_size": 256, "learning_rate": 2e-3, "evaluations_per_epoch": 1, "patience": 5,

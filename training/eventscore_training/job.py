@@ -29,7 +29,6 @@ from eventscore_training.distributed import from_first, ranks
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
-from eventscore_training.evaluate import evaluate
 from eventscore_training.evidence import gather_evidence
 from eventscore_training.export import OPSET, build_graph, with_logit
 from eventscore_training.fit import choose_device
@@ -37,6 +36,7 @@ from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
+from eventscore_training.judges import judge_of
 from eventscore_training.latency import graph_cost
 from eventscore_training.learn import check_steps, learn
 from eventscore_training.network import build_network
@@ -71,6 +71,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     if contract.model.task not in SUPPORTED_TASKS:
         raise TaskNotSupported(contract.model.name, contract.model.task, SUPPORTED_TASKS)
     check_steps(contract.model.task, config)
+    judge = judge_of(contract)
     parts = read_parts(config, contract)
     train, validation, test = parts.train, parts.validation, parts.test
 
@@ -106,7 +107,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
 
     # --- quantize: int8, its scales frozen on training rows, by the cheapest recipe that loses little on the validation part
     begin("quantize")
-    quantized = search_quantization(fp32, contract, train, validation, config.quantization, config.seed)
+    quantized = search_quantization(fp32, contract, train, validation, config.quantization, config.seed, judge)
 
     # --- calibrate: each graph on its own logits of the validation part, folded in
     begin("calibrate")
@@ -124,12 +125,13 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     validation_scores = {
         precision: run_graph(graph, validation.columns, contract) for precision, graph in graphs.items()
     }
-    metrics = {precision: evaluate(test.label, values).as_dict() for precision, values in scores.items()}
+    metrics = {precision: judge.metrics(test.label, values) for precision, values in scores.items()}
     validation_metrics = {
-        precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
+        precision: judge.metrics(validation.label, values) for precision, values in validation_scores.items()
     }
 
-    evidence = gather_evidence(contract, parts, graphs["int8"], scores)
+    uncalibrated = run_graph(quantized.model.SerializeToString(), test.columns, contract)
+    evidence = gather_evidence(contract, parts, graphs["int8"], scores, judge)
 
     # --- describe: golden events, baseline, report
     begin("describe")
@@ -154,6 +156,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract), events=len(events)),
         metrics=metrics,
         validation_metrics=validation_metrics,
+        main_figure=judge.main.name,
+        quantile=judge.quantile,
         calibration=calibrations["int8"].as_dict(),
         distillation=learned.distillation,
         pruning=learned.pruning,
@@ -173,9 +177,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     )
     # The size gate counts the report, whose size hardly depends on that gate's figure: rendered once without, once with.
     for _ in range(2):
-        files[REPORT] = render_report(
-            report, contract, config.limits, test.label, scores, evidence.uncalibrated
-        ).encode()
+        files[REPORT] = render_report(report, contract, config.limits, judge, test.label, scores, uncalibrated).encode()
         size_bytes = sum(len(content) for content in files.values())
         gates = gate_results(
             contract.gates, metrics["fp32"], metrics["int8"], size_bytes, report.measured, report.details

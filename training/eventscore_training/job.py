@@ -126,9 +126,10 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     validation_scores = {
         precision: run_graph(graph, validation.columns, contract) for precision, graph in graphs.items()
     }
-    metrics = {precision: judge.metrics(test.label, values) for precision, values in scores.items()}
+    truth, known = (table.label if judge.labelled else None for table in (test, validation))
+    metrics = {precision: judge.metrics(truth, values) for precision, values in scores.items()}
     validation_metrics = {
-        precision: judge.metrics(validation.label, values) for precision, values in validation_scores.items()
+        precision: judge.metrics(known, values) for precision, values in validation_scores.items()
     }
 
     calibrates = len(task.calibrations) > 1

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orders
 import polars as pl
 
+import orders
 from eventscore.contract import Contract, parse_contract
 from eventscore_training.config import TrainingConfig, parse_training_config
 from eventscore_training.table import Part, Table, check_table
@@ -49,8 +49,14 @@ def frame(rows: int = 3000, seed: int = 0) -> pl.DataFrame:
     return made.with_columns(
         outcome=pl.Series(np.where(lost, "lost", np.where(returned == 1, "returned", "kept"))),
         dear=pl.Series((amount + random.normal(0, 40, rows) > 250).astype(np.int64)),
-        minutes=pl.Series((30 + 3 * amount + 200 * (made["country"] == "FR").fill_null(False).to_numpy() * 1.0
-                           + random.normal(0, 40, rows)).clip(0, 100_000)),
+        minutes=pl.Series(
+            (
+                30
+                + 3 * amount
+                + 200 * (made["country"] == "FR").fill_null(False).to_numpy() * 1.0
+                + random.normal(0, 40, rows)
+            ).clip(0, 100_000)
+        ),
         odd=pl.Series(odd.astype(np.int64)),
         weight=pl.Series(np.where(odd, random.choice([-9.0, 14.0], rows), made["weight"].to_numpy())),
         amount=pl.Series(np.where(odd, random.uniform(2_000, 9_000, rows), amount)),

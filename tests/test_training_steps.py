@@ -117,7 +117,8 @@ def test_in_bfloat16_the_loss_is_float32_and_what_is_learned_is_as_good() -> Non
     assert {parameter.dtype for parameter in halved.parameters()} == {torch.float32}
     assert any(not torch.equal(a, b) for a, b in zip(network.parameters(), halved.parameters(), strict=True))
     assert told.evaluations[told.best].figures["roc_auc"] == pytest.approx(
-        history.evaluations[history.best].figures["roc_auc"], abs=0.01)
+        history.evaluations[history.best].figures["roc_auc"], abs=0.01
+    )
     seen: list[torch.dtype] = []
     network.hidden[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     numbers, rows = torch.from_numpy(PART.numbers), torch.from_numpy(PART.rows)

@@ -37,8 +37,7 @@ def build_baseline(
     inner = np.linspace(0, 1, SCORE_BINS + 1)[1:-1]
     edges = inner if contract.model.task != "regression" else np.unique(np.quantile(deciding.astype(np.float64), inner))
     outputs = {
-        name: _histogram(test_scores[:, place].astype(np.float64), edges)
-        for place, name in enumerate(contract.outputs)
+        name: _histogram(test_scores[:, place].astype(np.float64), edges) for place, name in enumerate(contract.outputs)
     }
     return {
         "format": BASELINE_FORMAT,

@@ -60,7 +60,7 @@ def choose_class_calibration(
             scores = fit_class_calibration(logits[~inside], label[~inside], method).scores(logits[inside])
             losses[inside] = -np.log(np.clip(scores[np.arange(len(scores)), label[inside]], 1e-7, 1))
         held_out[method] = losses
-    chosen: ClassMethod = "none" if wanted == "auto" else cast(ClassMethod, wanted)
+    chosen: ClassMethod = "none" if wanted == "auto" else cast("ClassMethod", wanted)
     if wanted == "auto":
         for method, losses in held_out.items():
             gain = held_out[chosen] - losses
@@ -70,9 +70,7 @@ def choose_class_calibration(
     return fit_class_calibration(logits, label, chosen), told
 
 
-def fit_class_calibration(
-    logits: NDArray[np.floating], label: NDArray[np.int64], method: ClassMethod
-) -> ClassScaling:
+def fit_class_calibration(logits: NDArray[np.floating], label: NDArray[np.int64], method: ClassMethod) -> ClassScaling:
     """The scaling of this kind with the smallest log loss, which is convex in scales and shifts."""
     classes = logits.shape[1]
     if method == "none":

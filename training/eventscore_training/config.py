@@ -111,7 +111,16 @@ class FitConfig(_Section):
     evaluations_per_epoch: Annotated[int, Field(ge=1, le=100)] = 4
     patience: Annotated[int, Field(ge=1)] = 8
     select_by: Literal[
-        "auto", "log_loss", "roc_auc", "pr_auc", "accuracy", "macro_f1", "rmse", "mae", "pinball_loss", "reconstruction_error"
+        "auto",
+        "log_loss",
+        "roc_auc",
+        "pr_auc",
+        "accuracy",
+        "macro_f1",
+        "rmse",
+        "mae",
+        "pinball_loss",
+        "reconstruction_error",
     ] = "auto"
     seeds: Annotated[int, Field(ge=1, le=20)] = 1
     sanity: bool = True

@@ -95,7 +95,9 @@ def with_logit(model: onnx.ModelProto) -> bytes:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]
-    shape = [dimension.dim_param or dimension.dim_value for dimension in model.graph.output[0].type.tensor_type.shape.dim]
+    shape = [
+        dimension.dim_param or dimension.dim_value for dimension in model.graph.output[0].type.tensor_type.shape.dim
+    ]
     copy.graph.output.append(helper.make_tensor_value_info(LOGIT, TensorProto.FLOAT, shape))
     raw: bytes = copy.SerializeToString()
     return raw

@@ -31,7 +31,8 @@ def add_calibration(graph: GraphNodes, logit: str, calibration: Calibration, nam
 def _isotonic(graph: GraphNodes, logit: str, calibration: Calibration, name: str) -> str:
     at, to = np.array(calibration.knots, np.float32).T
     first, last, start = (
-        graph.constant(f"{name}.{what}", value) for what, value in (("first", at[:1]), ("last", at[-1:]), ("start", to[:1]))
+        graph.constant(f"{name}.{what}", value)
+        for what, value in (("first", at[:1]), ("last", at[-1:]), ("start", to[:1]))
     )
     zero = graph.constant(f"{name}.zero", np.zeros(1, np.float32))
     below = graph.add("Min", [graph.add("Sub", [logit, first], f"{name}.from_first"), zero], f"{name}.below")
@@ -44,7 +45,9 @@ def _isotonic(graph: GraphNodes, logit: str, calibration: Calibration, name: str
         graph.constant(f"{name}.{what}", value[None])
         for what, value in (("knots", at[:-1]), ("widths", np.diff(at)), ("rises", np.diff(to)))
     )
-    low, high = (graph.constant(f"{name}.{end}", np.array(value, np.float32)) for end, value in (("low", 0), ("high", 1)))
+    low, high = (
+        graph.constant(f"{name}.{end}", np.array(value, np.float32)) for end, value in (("low", 0), ("high", 1))
+    )
     column = graph.add("Unsqueeze", [logit, graph.axis(1)], f"{name}.rows")
     share = graph.add("Div", [graph.add("Sub", [column, knots], f"{name}.past"), widths], f"{name}.share")
     inside = graph.add("Clip", [share, low, high], f"{name}.inside")

@@ -128,9 +128,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     }
     truth, known = (table.label if judge.labelled else None for table in (test, validation))
     metrics = {precision: judge.metrics(truth, values) for precision, values in scores.items()}
-    validation_metrics = {
-        precision: judge.metrics(known, values) for precision, values in validation_scores.items()
-    }
+    validation_metrics = {precision: judge.metrics(known, values) for precision, values in validation_scores.items()}
 
     calibrates = len(task.calibrations) > 1
     uncalibrated = run_graph(quantized.model.SerializeToString(), test.columns, contract) if calibrates else None

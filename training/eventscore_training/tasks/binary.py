@@ -88,7 +88,7 @@ class Binary(Task):
 
     def calibrate(self, logits: Logits, label: Truth, wanted: str, fold: NDArray[np.int64]) -> Calibrated:
         """Temperature, Platt or isotonic."""
-        chosen = choose_calibration(logits, label, cast(Method, wanted), fold)
+        chosen = choose_calibration(logits, label, cast("Method", wanted), fold)
         return Calibrated(BinaryMap(chosen.calibration), chosen.held_out)
 
 

@@ -106,7 +106,9 @@ class Multilabel(Binary):
 
     def calibrate(self, logits: Logits, label: Truth, wanted: str, fold: NDArray[np.int64]) -> Calibrated:
         """Temperature, Platt or isotonic for each label by itself; ``held_out`` are means over the labels."""
-        chosen = [choose_calibration(logits[:, k], label[:, k], cast(Method, wanted), fold) for k in range(self.outputs)]
+        chosen = [
+            choose_calibration(logits[:, k], label[:, k], cast("Method", wanted), fold) for k in range(self.outputs)
+        ]
         methods = [method for method in self.calibrations if all(method in each.held_out for each in chosen)]
         held_out = {method: float(np.mean([each.held_out[method] for each in chosen])) for method in methods}
         return Calibrated(PerLabel(self.names, tuple(each.calibration for each in chosen)), held_out)

@@ -107,7 +107,9 @@ class Regression(Task):
         losses: dict[str, Callable[[], Tensor]] = {
             "mse": lambda: off.square(),
             "mae": lambda: off.abs(),
-            "huber": lambda: torch.nn.functional.huber_loss(off, torch.zeros_like(off), reduction="none", delta=self.delta),
+            "huber": lambda: torch.nn.functional.huber_loss(
+                off, torch.zeros_like(off), reduction="none", delta=self.delta
+            ),
             # Koenker and Bassett, "Regression quantiles", 1978: q of what is too low, 1 - q of what is too high.
             "quantile": lambda: torch.maximum(-self.share * off, (1 - self.share) * off),
         }

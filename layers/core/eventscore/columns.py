@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from eventscore.contract import Contract
 from eventscore.decoding import Event
 from eventscore.duplicate_keys import ABSENT_CATEGORY
 
-Columns = dict[str, npt.NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from eventscore.contract import AnyContract
+
+Columns = dict[str, "npt.NDArray[Any]"]
 """The graph's inputs: ``numbers`` float64 [n, numbers], NaN where missing; ``categories`` object [n, categories], "" where missing."""
 
 
 class ColumnBuilder:
     """Builds the graph's inputs for one contract. An input without columns is left out, as in the graph."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: AnyContract) -> None:
         self._numbers = _getter("n", len(contract.numbers))
         self._categories = _getter("c", len(contract.categories))
         self._width = (len(contract.numbers), len(contract.categories))

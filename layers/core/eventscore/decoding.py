@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from eventscore.contract import BooleanFeature, CategoryFeature, Contract, Feature, NumberFeature
 from eventscore.duplicate_keys import ABSENT, ABSENT_CATEGORY, DuplicateKeys, first_duplicate
 from eventscore.errors import ContractViolation
 from eventscore.violations import ViolationReader
+
+if TYPE_CHECKING:
+    from eventscore.contract import AnyContract, AnyFeature
 
 ID_MAX_LENGTH = 256
 
@@ -42,7 +44,7 @@ class Event(msgspec.Struct, gc=False):
 class EventDecoder:
     """Decodes and validates the messages of one contract."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: AnyContract) -> None:
         self._max_bytes = contract.event.max_bytes
         self._decode = msgspec.json.Decoder(_event_type(contract)).decode
         self._duplicate_keys = DuplicateKeys(contract)
@@ -111,9 +113,7 @@ class EventDecoder:
         return ContractViolation("duplicate_key", "the object has this key more than once", twice)
 
 
-def _others(
-    messages: Sequence[bytes | None], refused: Collection[int]
-) -> tuple[Sequence[int], Sequence[bytes]]:
+def _others(messages: Sequence[bytes | None], refused: Collection[int]) -> tuple[Sequence[int], Sequence[bytes]]:
     """The messages that are not refused, and their positions."""
     if not refused:
         return range(len(messages)), cast("Sequence[bytes]", messages)
@@ -124,7 +124,7 @@ def _others(
 _NO_EVENT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def _event_type(contract: Contract) -> type[Event]:
+def _event_type(contract: AnyContract) -> type[Event]:
     """The struct whose fields are those of the contract, in the order: id, time, rollout key, numbers, categories."""
     event = contract.event
     fields: list[Any] = [("event_id", _Id, msgspec.field(name=event.id))]
@@ -152,13 +152,11 @@ def _event_type(contract: Contract) -> type[Event]:
     return event_type
 
 
-def _field_type(feature: Feature) -> Any:
-    match feature:
-        case NumberFeature():
-            return Annotated[float, Meta(ge=feature.min, le=feature.max)]
-        case BooleanFeature():
-            return bool
-        case CategoryFeature(values=values) if values is not None and feature.unseen == "refuse":
-            return Literal[values]
-        case CategoryFeature():
-            return Annotated[str, Meta(min_length=1, max_length=feature.max_length)]
+def _field_type(feature: AnyFeature) -> Any:
+    if feature.type == "number":
+        return Annotated[float, Meta(ge=feature.min, le=feature.max)]
+    if feature.type == "boolean":
+        return bool
+    if feature.values is not None and feature.unseen == "refuse":
+        return Literal[feature.values]
+    return Annotated[str, Meta(min_length=1, max_length=feature.max_length)]

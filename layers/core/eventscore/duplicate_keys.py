@@ -10,7 +10,6 @@ differ is an event parsed again, slowly and surely.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from eventscore.contract import Contract
+    from eventscore.contract import AnyContract
 
 ABSENT = float("nan")
 """What the decoder puts in the place of an optional number or boolean that the message does not hold; ``null`` is None."""
@@ -34,7 +33,7 @@ _LONG = 4096
 class DuplicateKeys:
     """Looks for duplicate keys in messages that the decoder of the same contract has accepted."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: AnyContract) -> None:
         own_key = contract.own_rollout_key is not None
         self._ids = ("event_id", "rollout_key") if own_key else ("event_id",)
         strings = len(self._ids) + (contract.event.time is not None) + len(contract.categories)
@@ -95,6 +94,8 @@ def first_duplicate(message: bytes) -> str | None:
         UnicodeDecodeError, RecursionError: from a field that the contract does not name.
 
     """
+    import json  # only a suspect is parsed
+
     found: list[str] = []
 
     def remember(pairs: list[tuple[str, Any]]) -> None:

@@ -8,15 +8,19 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from eventscore.artifact import Artifact
-from eventscore.contract import Contract
 from eventscore.decoding import Event, EventId
 from eventscore.errors import ContractViolation
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from eventscore.contract import AnyContract
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +68,7 @@ def _answers(artifact: Artifact, events: Sequence[Event], now: datetime) -> list
     return [Answer(*same, *own) for *same, own in zip(*each, several, strict=False)]
 
 
-def _decisions(contract: Contract, scores: Iterable[float]) -> Iterable[str | None]:
+def _decisions(contract: AnyContract, scores: Iterable[float]) -> Iterable[str | None]:
     """The band of each score: the last whose start it reaches, or else the first."""
     if not contract.decisions:
         return repeat(None)
@@ -77,7 +81,7 @@ _EVENT_ID = attrgetter("event_id")
 _Several = tuple[()] | tuple[str | msgspec.UnsetType, tuple[str, ...] | msgspec.UnsetType, dict[str, float]]
 
 
-def _several(contract: Contract, scores: npt.NDArray[np.float32]) -> Iterator[_Several]:
+def _several(contract: AnyContract, scores: npt.NDArray[np.float32]) -> Iterator[_Several]:
     """Label, labels and scores of each event's answer, where it has a score for each of the contract's outputs."""
     outputs = contract.outputs
     # In the score's own precision: 0.7 as a float32 lies below 0.7, and a score of 0.7 reaches it.

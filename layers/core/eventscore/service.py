@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -19,8 +18,7 @@ from eventscore.records import Record
 from eventscore.scoring import Answer, Outcome, score_messages, timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(msgspec.Struct, frozen=True):
     """Where the records of a batch ended. ``returned`` maps positions to reasons; ``rejected`` counts by reason."""
 
     received: int
@@ -42,7 +40,9 @@ class ScoringService:
         now = self._clock()
         outcomes = score_messages(artifact, [record.payload for record in records], now)
         rejected = {place: of for place, of in enumerate(outcomes) if not isinstance(of, Answer)}
-        scored = [place for place in range(len(outcomes)) if place not in rejected] if rejected else range(len(outcomes))
+        scored = (
+            [place for place in range(len(outcomes)) if place not in rejected] if rejected else range(len(outcomes))
+        )
         rejections: list[Message] = []
         rejection_owners: list[int] = []
         for place, violation in rejected.items():

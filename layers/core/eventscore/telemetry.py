@@ -54,9 +54,7 @@ class Telemetry:
             version=version,
         )
         for reason, count in result.rejected.items():
-            self._emit(
-                {"source": source, "reason": reason}, {"RejectedByReason": (COUNT, count)}, version=version
-            )
+            self._emit({"source": source, "reason": reason}, {"RejectedByReason": (COUNT, count)}, version=version)
         if result.rejected:
             self._logger.info(
                 "records rejected", extra={"source": source, "version": version, "reasons": dict(result.rejected)}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from eventscore.delivery.sink import Message
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
@@ -30,8 +29,13 @@ class SqsSink:
     def __init__(self, queue_url: str, client: SQSClient) -> None:
         self._queue_url = queue_url
         self._client = client
-        # One call takes a few milliseconds of waiting, and a batch of 1,000 events takes 100 of them.
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqs-sink")
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        # One call takes a few milliseconds of waiting, and a batch of 1,000 events takes 100 of them. The first event needs no threads.
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="sqs-sink")
 
     def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
         """Send all; the answer maps the position of each message that the queue did not take to the reason."""
@@ -50,11 +54,12 @@ class SqsSink:
             return {int(entry["Id"]): "not sent: the queue does not answer" for entry in batch}
         try:
             answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=batch)
-        except ClientError as error:
-            return {int(entry["Id"]): str(error) for entry in batch}
         except Exception as error:  # whatever it was, the messages are not delivered, and that is all that counts
-            stalled.set()
-            reason = str(error) if isinstance(error, BotoCoreError) else type(error).__name__
+            from botocore.exceptions import BotoCoreError, ClientError
+
+            if not isinstance(error, ClientError):
+                stalled.set()
+            reason = str(error) if isinstance(error, ClientError | BotoCoreError) else type(error).__name__
             return {int(entry["Id"]): reason for entry in batch}
         failures = {int(item["Id"]): f"{item['Code']}: {item.get('Message', '')}" for item in answer.get("Failed", ())}
         taken = {int(item["Id"]) for item in answer.get("Successful", ())} | set(failures)

@@ -78,7 +78,9 @@ class FitConfig(_Section):
     probabilities that this moves. ``seeds``: how many networks are trained; the best on the validation table is kept.
     ``sanity``: first let a copy learn 128 rows by heart, and stop where it cannot. Training stops early when ``patience``
     evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table; the
-    best weights are kept.
+    best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32. ``compile``: torch.compile;
+    ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table may take on the device; a
+    larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -100,6 +102,9 @@ class FitConfig(_Section):
     select_by: Literal["log_loss", "roc_auc"] = "log_loss"
     seeds: Annotated[int, Field(ge=1, le=20)] = 1
     sanity: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "never", "always"] = "auto"
+    device_memory_bytes: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _pairs_fit(self) -> Self:

@@ -25,6 +25,7 @@ from eventscore_training.baseline import build_baseline
 from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
 from eventscore_training.checkpoint import Checkpoint, fingerprint_of, unfinished_folder
 from eventscore_training.config import TrainingConfig
+from eventscore_training.distributed import from_first, ranks
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
@@ -80,7 +81,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     begin("fit")
     device = choose_device(config.device)
     fingerprint = fingerprint_of(contract_bytes, [table.sha256 for table in parts.all], config)
-    checkpoint = Checkpoint(checkpoints or unfinished_folder(config, contract.model.name), config, fingerprint)
+    folder = from_first(lambda: checkpoints or unfinished_folder(config, contract.model.name))
+    checkpoint = Checkpoint(folder, config, fingerprint)
     with checkpoint.watched():
         fitted = fit_seeds(
             lambda: build_network(encoding, encoded["train"].numbers, config.network).to(device),
@@ -92,6 +94,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
             checkpoint=checkpoint,
         )
     network, history = fitted.network, fitted.history
+    if not ranks().first:
+        return from_first(_nowhere)  # process 0 goes on alone, and tells at the end
 
     # --- export: one graph from raw fields to a score
     begin("export")
@@ -178,7 +182,11 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     trained = write_run(config.runs, report, files)
     checkpoint.discard()
     on_progress(Progress("write", 1, 1, str(trained.folder)))
-    return trained
+    return from_first(lambda: trained)
+
+
+def _nowhere() -> TrainedVersion:
+    raise RuntimeError("process 0 makes the version")
 
 
 def _read_contract(path: Path) -> bytes:

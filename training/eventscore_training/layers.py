@@ -50,7 +50,13 @@ class Linear(nn.Module):
         """See the class."""
         if self.inner is None or self.outer is None:
             return nn.functional.linear(x, self.weight, self.bias)
-        return nn.functional.linear(x * self.inner, self.weight) * self.outer + self.bias
+        # Each member's own matrix, made anew in each step: it is far smaller than the batch, which the adapters would be multiplied
+        # with otherwise, forth and back.
+        matrices = self.weight * self.inner[:, None, :] * self.outer[:, :, None]
+        if x.shape[1] == 1:
+            together = nn.functional.linear(x.squeeze(1), matrices.flatten(0, 1), self.bias.flatten())
+            return together.reshape(-1, *self.bias.shape)
+        return torch.baddbmm(self.bias[:, None, :], x.transpose(0, 1), matrices.transpose(1, 2)).transpose(0, 1)
 
 
 class MemberNorm(nn.Module):

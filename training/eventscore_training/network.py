@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eventscore_training.config import NetworkConfig
+from eventscore_training.dropout import Dropout
 from eventscore_training.encoding import SHARED_ROW, Encoding, Vocabulary
 from eventscore_training.layers import ACTIVATIONS, Linear, MemberNorm, initialise, layer_arrays
 from eventscore_training.number_embedding import (
@@ -100,7 +101,7 @@ class Network(nn.Module):
         self.norms = nn.ModuleList(MemberNorm.of(config.norm, width, self.members) for width in config.widths)
         for layer in self.hidden:
             initialise(layer, config.activation, config.initialisation)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         bound = 1 / math.sqrt(sizes[-1])
         self.head = nn.Parameter((torch.rand(max(1, self.members), sizes[-1]) * 2 - 1) * bound)
         self.head_bias = nn.Parameter((torch.rand(max(1, self.members)) * 2 - 1) * bound)
@@ -179,11 +180,17 @@ def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -
     return Network(count + len(encoding.flagged), encoding.vocabularies, config, embedding, count)
 
 
-def drop_values(rows: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Take ``share`` of the category values for unseen: their rows become the shared one, which learns from them."""
+def drop_values(
+    rows: Tensor, share: float, generator: torch.Generator, start: int = 0, whole: int | None = None
+) -> Tensor:
+    """Take ``share`` of the category values for unseen: their rows become the shared one, which learns from them.
+
+    ``rows`` are those from ``start`` on of a batch of ``whole`` rows: lots are drawn for all of it, the same in every process.
+    """
     if not share or not rows.numel():
         return rows
-    dropped = torch.rand(rows.shape, generator=generator, device=rows.device) < share
+    lots = torch.rand((whole or len(rows), rows.shape[1]), generator=generator, device=rows.device)
+    dropped = lots[start : start + len(rows)] < share
     return torch.where(dropped, SHARED_ROW, rows)
 
 

@@ -47,11 +47,13 @@ def open_store_to_read(location: str) -> ObjectStore:
 
 def _bucket_and_prefix(location: str) -> tuple[str, str] | None:
     """Bucket and prefix of an S3 location, None for a folder's path."""
-    scheme, separator, rest = location.partition("://")
-    if not separator:
+    scheme, separator, rest = location.partition(":")
+    # A single letter is a drive.
+    if not separator or len(scheme) == 1 or "/" in scheme:
         return None
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
+    bucket, _, prefix = rest.removeprefix("//").partition("/")
+    # s3:/bucket is a slip, too, and would make a folder of that name.
+    if scheme != "s3" or not rest.startswith("//") or not bucket:
         raise StoreUnavailable(location, "expected s3://bucket or s3://bucket/prefix, or a folder's path")
     return bucket, prefix
 

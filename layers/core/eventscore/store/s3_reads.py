@@ -81,6 +81,11 @@ class S3Reads:
         """Names right below ``prefix``, sorted."""
         return self._everything().list_names(prefix)
 
+    def close(self) -> None:
+        """Close the connections that are kept for the next read."""
+        while self._idle:
+            self._idle.pop()[0].close()
+
     def _everything(self) -> ObjectStore:
         if self._whole is None:
             self._whole = self._make_whole()

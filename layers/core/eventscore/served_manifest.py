@@ -79,7 +79,7 @@ class ServedManifest(_Record, frozen=True):
     opset: int
     files: dict[_Name, ServedFile]
     golden: ServedTolerance
-    metrics: dict[str, dict[str, float | None]]
+    metrics: dict[str, dict[str, float]]
     provenance: _Provenance
     format: Literal[1] = 1
 

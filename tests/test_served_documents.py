@@ -143,7 +143,7 @@ PATHS = [
     *(("provenance", "tables"), ("provenance", "commit"), ("provenance", "seed"), ("provenance", "configuration")),
 ]
 WRONG = st.sampled_from(
-    [None, "", "x", "../x", "0" * 64, 0, 1, -1, 2, 0.4, 0.5, [], {}, {"a": {"sha256": "0" * 64, "size_bytes": 1}}]
+    [None, "", "x", "../x", "a" * 64, 0, 1, -1, 2, 0.4, 0.5, [], {}, {"a": {"sha256": "0" * 64, "size_bytes": 1}}]
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -29,34 +29,51 @@ class MetricLines:
         self._service = service
         self._of_all = of_all
         self._enabled = _enabled(environment)
-        self._encode = msgspec.json.Encoder().encode
+
+    def document(
+        self, dimensions: Mapping[str, str], units: Mapping[str, str], metadata: Mapping[str, Any]
+    ) -> MetricDocument:
+        """A document whose metrics are written again and again, with the same dimensions and metadata.
+
+        ``units`` names the metrics. ``metadata`` is searchable in the log and is no dimension.
+        """
+        # As Powertools orders them: the service comes last.
+        named = {**self._of_all, **dimensions, "service": self._service}
+        definition = {
+            "Namespace": self._namespace,
+            "Dimensions": [list(named)],
+            "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
+        }
+        head = {"_aws": {"Timestamp": _HERE, "CloudWatchMetrics": [definition]}, **named, **metadata}
+        values = {name: [_HERE] for name in units}
+        # What is the same in every line is encoded once; what changes are numbers, which need no escapes.
+        text = msgspec.json.encode(head | values).decode().replace("%", "%%")
+        return MetricDocument(text.replace(msgspec.json.encode(_HERE).decode(), "%s"), enabled=self._enabled)
 
     def write(
         self, dimensions: Mapping[str, str], metrics: Mapping[str, tuple[str, float]], metadata: Mapping[str, Any]
     ) -> None:
-        """One document. ``metrics`` names unit and value; ``metadata`` is searchable in the log and is no dimension."""
-        if not self._enabled:
-            return
-        # As Powertools orders them: the service comes last.
-        named = {**self._of_all, **dimensions, "service": self._service}
-        document = {
-            "_aws": {
-                "Timestamp": time.time_ns() // 1_000_000,
-                "CloudWatchMetrics": [
-                    {
-                        "Namespace": self._namespace,
-                        "Dimensions": [list(named)],
-                        "Metrics": [{"Name": name, "Unit": unit} for name, (unit, _) in metrics.items()],
-                    }
-                ],
-            },
-            **named,
-            **metadata,
-        }
-        for name, (_, value) in metrics.items():
-            document[name] = [float(value)]
-        # One call: a line that is written in two may have another one in its midst.
-        sys.stdout.write(self._encode(document).decode() + "\n")
+        """One document. ``metrics`` names unit and value."""
+        units = {name: unit for name, (unit, _) in metrics.items()}
+        self.document(dimensions, units, metadata).write([value for _, value in metrics.values()])
+
+
+class MetricDocument:
+    """A document but for its time and its values."""
+
+    def __init__(self, text: str, *, enabled: bool) -> None:
+        self._text = text
+        self._enabled = enabled
+
+    def write(self, values: Iterable[float]) -> None:
+        """One line with these values, in the order of the units."""
+        if self._enabled:
+            # One call: a line that is written in two may have another one in its midst.
+            sys.stdout.write(self._text % (time.time_ns() // 1_000_000, *map(float, values)) + "\n")
+
+
+_HERE = "\x00a number\x00"
+"""Stands for a number until there is one. Neither Lambda nor CloudWatch lets a name or a version hold such a character."""
 
 
 def _enabled(environment: Mapping[str, str]) -> bool:

@@ -62,7 +62,7 @@ class ScoringService:
             received=len(records),
             scored=sum(place not in returned for place in scored) if returned else len(scored),
             rejected=Counter([of.reason for place, of in rejected.items() if place not in returned]),
-            returned=dict(sorted(returned.items())),
+            returned=dict(sorted(returned.items())) if returned else returned,
         )
 
 

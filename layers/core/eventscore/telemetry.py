@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from eventscore.metric_lines import COUNT, MILLISECONDS, MetricLines
+from eventscore.metric_lines import COUNT, MILLISECONDS, MetricDocument, MetricLines
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.logging import Logger
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 NAMESPACE = "eventscore"
 SERVICE = "eventscore"
 _LOGGED_ORIGINS = 10
+_BATCH = {
+    **dict.fromkeys(("Received", "Scored", "Rejected", "Returned", "BatchSize"), COUNT),
+    "Latency": MILLISECONDS,
+}
 
 
 class Telemetry:
@@ -28,6 +32,7 @@ class Telemetry:
     def __init__(self, model: str, environment: Mapping[str, str]) -> None:
         self._service = environment.get("POWERTOOLS_SERVICE_NAME") or SERVICE
         namespace = environment.get("POWERTOOLS_METRICS_NAMESPACE") or NAMESPACE
+        self._batches: dict[tuple[str, str], MetricDocument] = {}
         self._lines = MetricLines(namespace, self._service, {"model": model}, environment)
 
     @cached_property
@@ -41,18 +46,9 @@ class Telemetry:
         self, source: str, version: str, result: BatchResult, latency_ms: float, origins: Mapping[int, str]
     ) -> None:
         """One invocation's counts and latency; what was rejected by reason; a log line where something was returned."""
-        self._emit(
-            {"source": source},
-            {
-                "Received": (COUNT, result.received),
-                "Scored": (COUNT, result.scored),
-                "Rejected": (COUNT, result.rejected.total()),
-                "Returned": (COUNT, len(result.returned)),
-                "BatchSize": (COUNT, result.received),
-                "Latency": (MILLISECONDS, latency_ms),
-            },
-            version=version,
-        )
+        rejected = result.rejected.total() if result.rejected else 0
+        counts = (result.received, result.scored, rejected, len(result.returned), result.received, latency_ms)
+        self._of_batches(source, version).write(counts)
         for reason, count in result.rejected.items():
             self._emit({"source": source, "reason": reason}, {"RejectedByReason": (COUNT, count)}, version=version)
         if result.rejected:
@@ -74,18 +70,8 @@ class Telemetry:
 
     def direct(self, version: str, scored: int, rejected: int, latency_ms: float) -> None:
         """One direct invocation: nothing of it can be returned to a source."""
-        self._emit(
-            {"source": "direct"},
-            {
-                "Received": (COUNT, scored + rejected),
-                "Scored": (COUNT, scored),
-                "Rejected": (COUNT, rejected),
-                "Returned": (COUNT, 0),
-                "BatchSize": (COUNT, scored + rejected),
-                "Latency": (MILLISECONDS, latency_ms),
-            },
-            version=version,
-        )
+        received = scored + rejected
+        self._of_batches("direct", version).write((received, scored, rejected, 0, received, latency_ms))
 
     def cold_start(self, version: str, parts_ms: Mapping[str, float], signed_by: str) -> None:
         """The model is loaded: how long each part of the cold start took.
@@ -100,6 +86,16 @@ class Telemetry:
         """The model cannot be loaded: the reason, as a metric to alarm on and a log line to read."""
         self._emit({}, {"ModelLoadFailed": (COUNT, 1)}, error=type(error).__name__)
         self._logger.error("model not loaded", extra={"error": type(error).__name__, "reason": str(error)})
+
+    def _of_batches(self, source: str, version: str) -> MetricDocument:
+        document = self._batches.get((source, version))
+        if document is None:
+            document = self._lines.document({"source": source}, _BATCH, {"version": version})
+            # One version at a time answers, and a batch without a model has none.
+            self._batches = {key: of for key, of in self._batches.items() if key[1] == version} | {
+                (source, version): document
+            }
+        return document
 
     def _emit(self, dimensions: Mapping[str, str], metrics: Mapping[str, tuple[str, float]], **metadata: Any) -> None:
         self._lines.write(dimensions, metrics, metadata)

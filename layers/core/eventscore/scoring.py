@@ -96,5 +96,4 @@ def _several(contract: AnyContract, scores: npt.NDArray[np.float32]) -> Iterator
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond: ``2026-11-21T10:15:00.000Z``."""
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return f"{in_utc.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,12 +6,11 @@ Nothing of a version reaches the parser of the next step before the step at hand
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from eventscore.columns import ColumnBuilder
-from eventscore.contract import Contract, parse_contract
 from eventscore.decoding import EventDecoder
 from eventscore.errors import (
     ContractInvalid,
@@ -21,21 +20,26 @@ from eventscore.errors import (
     GraphInvalid,
     ManifestInvalid,
 )
-from eventscore.manifest import (
+from eventscore.served_contract import ServedContract, parse_served_contract
+from eventscore.served_manifest import (
     CONTRACT,
     GOLDEN,
     GRAPH,
     MANIFEST,
+    PULLED_FILES,
     SERVED_FILES,
     SIGNATURE,
-    FileEntry,
-    Manifest,
-    parse_manifest,
+    ServedFile,
+    ServedManifest,
+    parse_served_manifest,
 )
 from eventscore.session import ScoringSession
 from eventscore.signing import Verifier
 from eventscore.stopwatch import Stopwatch
 from eventscore.store.versions import ModelVersions
+
+if TYPE_CHECKING:
+    from eventscore.manifest import FileEntry, Manifest
 
 
 class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,14 +49,13 @@ class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: float | tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(msgspec.Struct, frozen=True):
     """A verified version, ready to score."""
 
     model: str
     version: str
-    contract: Contract
-    manifest: Manifest
+    contract: ServedContract
+    manifest: Manifest | ServedManifest
     signed_by: str
     decoder: EventDecoder
     columns: ColumnBuilder
@@ -71,7 +74,14 @@ def load_artifact(
     """
     watch = watch or Stopwatch()
     with watch.part("pull"):
-        files = versions.read_files(version, (MANIFEST, SIGNATURE, *SERVED_FILES))
+        files = versions.read_files(version, PULLED_FILES)
+    return prove_pulled(versions, version, files, verifier, watch)
+
+
+def prove_pulled(
+    versions: ModelVersions, version: str, files: Mapping[str, bytes], verifier: Verifier, watch: Stopwatch
+) -> Artifact:
+    """Verify and load a version of which ``PULLED_FILES`` are here. Raises ``ArtifactRefused``."""
     with watch.part("verify"):
         signed_by = verifier.verify(
             files[MANIFEST],
@@ -79,14 +89,14 @@ def load_artifact(
             key=versions.key(version, MANIFEST),
             signature_key=versions.key(version, SIGNATURE),
         )
-        manifest = parse_manifest(
+        manifest = parse_served_manifest(
             files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
         )
     return prove(manifest, files, signed_by, lambda name: versions.key(version, name), watch)
 
 
 def prove(
-    manifest: Manifest,
+    manifest: Manifest | ServedManifest,
     files: Mapping[str, bytes],
     signed_by: str,
     key: Callable[[str], str],
@@ -118,10 +128,10 @@ def prove(
     return artifact
 
 
-def check_digest(key: str, content: bytes, entry: FileEntry) -> None:
+def check_digest(key: str, content: bytes, entry: FileEntry | ServedFile) -> None:
     """Compare a file with its entry in the manifest. Raises ``DigestMismatch``."""
-    got = FileEntry.of(content)
-    if got != entry:
+    got = ServedFile.of(content)
+    if (got.sha256, got.size_bytes) != (entry.sha256, entry.size_bytes):
         raise DigestMismatch(
             key,
             f"SHA-256 {entry.sha256[:16]}... ({entry.size_bytes} bytes)",
@@ -138,8 +148,11 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
 
     """
     try:
-        lines = [msgspec.json.decode(line, type=GoldenEvent) for line in golden.splitlines()]
-        events = [artifact.decoder.decode(bytes(line.event)) for line in lines]
+        decode = msgspec.json.Decoder(GoldenEvent).decode
+        lines = [decode(line) for line in golden.splitlines()]
+        events, refused = artifact.decoder.decode_all([bytes(line.event) for line in lines])
+        if refused:
+            raise refused[min(refused)]
     except (msgspec.MsgspecError, UnicodeDecodeError, ContractViolation) as error:
         raise GraphInvalid(key, f"refused: a golden event does not fit the contract: {error}") from None
     if len(lines) != artifact.manifest.golden.events:
@@ -164,9 +177,9 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
                 raise GoldenMismatch(key, number, want, score, tolerance)
 
 
-def _contract(raw: bytes, key: str, model: str) -> Contract:
+def _contract(raw: bytes, key: str, model: str) -> ServedContract:
     try:
-        contract = parse_contract(raw, key)
+        contract = parse_served_contract(raw, key)
     except ContractInvalid as error:
         raise ManifestInvalid(key, f"refused: {'; '.join(error.problems)}") from None
     if contract.model.name != model:

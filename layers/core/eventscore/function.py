@@ -1,33 +1,40 @@
-"""The Lambda function: wires settings, model, sources and sinks, and handles every kind of invocation."""
+"""The Lambda function: wires settings, model, sources and sinks, and handles every kind of invocation.
+
+Imports are in the order of a cold start. What stands at the top is light and begins to pull the model; what scores (numpy, ONNX
+Runtime) is imported while the files are on their way.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
+# numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from eventscore.artifact import Artifact, load_artifact
-from eventscore.delivery.sink import Sink
+from eventscore.background import Background
 from eventscore.errors import EventscoreError, SettingsInvalid
 from eventscore.live_model import LiveModel
 from eventscore.process_age import process_age_ms
-from eventscore.records import Record
-from eventscore.scoring import Answer, score_messages
-from eventscore.service import BatchResult, ScoringService
+from eventscore.served_manifest import PULLED_FILES
 from eventscore.settings import REJECT_QUEUE_URL, SINK, Settings
 from eventscore.signing import Ed25519Verifier
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
 from eventscore.stopwatch import Stopwatch
-from eventscore.store.location import open_store
+from eventscore.store.location import open_store_to_read
 from eventscore.store.versions import ModelVersions
 from eventscore.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
+    from eventscore.records import Record
+    from eventscore.service import ScoringService
 
 
 class ScoreFunction:
@@ -53,8 +60,15 @@ class ScoreFunction:
 
         """
         settings = Settings.from_environment(environment)
+        _check_queues(settings)
         telemetry = Telemetry(settings.model, environment)
-        function = cls(LiveModel(lambda: _load(settings, telemetry)), _service(settings), telemetry)
+        pulls = [Background(partial(_pull, settings))]
+
+        def load() -> Artifact:
+            pulling = pulls.pop() if pulls else Background(partial(_pull, settings))
+            return _load(settings, telemetry, pulling)
+
+        function = cls(LiveModel(load), _service(settings), telemetry)
         with suppress(EventscoreError):  # told by telemetry; the first invocation tries again, and raises
             function._artifact()
         return function
@@ -94,6 +108,10 @@ class ScoreFunction:
         return source.response(invocation, result.returned)
 
     def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
+        import msgspec
+
+        from eventscore.scoring import Answer, score_messages
+
         began = time.perf_counter()
         artifact = self._artifact()
         outcomes = score_messages(artifact, [_message(event) for event in events], datetime.now(UTC))
@@ -116,22 +134,44 @@ class ScoreFunction:
             raise
 
     def _returned_all(self, source: str, records: list[Record], error: Exception, began: float) -> None:
+        from eventscore.service import BatchResult
+
         reason = type(error).__name__
         result = BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
         origins = {position: record.origin for position, record in enumerate(records)}
         self._telemetry.batch(source, "none", result, _ms_since(began), origins)
 
 
-def _load(settings: Settings, telemetry: Telemetry) -> Artifact:
+class _Pulled(NamedTuple):
+    versions: ModelVersions
+    version: str
+    files: Mapping[str, bytes]
+    watch: Stopwatch
+
+
+def _pull(settings: Settings) -> _Pulled:
     watch = Stopwatch()
-    age = process_age_ms()
-    if age is not None:
-        watch.parts_ms["process"] = age
     with watch.part("connect"):
-        versions = ModelVersions(open_store(settings.store), settings.model)
+        versions = ModelVersions(open_store_to_read(settings.store), settings.model)
     with watch.part("pointer"):
         version = versions.resolve(settings.channel)
-    artifact = load_artifact(versions, version, Ed25519Verifier(settings.trusted_keys), watch)
+    with watch.part("pull"):
+        files = versions.read_files(version, PULLED_FILES)
+    return _Pulled(versions, version, files, watch)
+
+
+def _load(settings: Settings, telemetry: Telemetry, pulling: Background[_Pulled]) -> Artifact:
+    # Here, and not where the model is needed first: its imports take longer than the pull, and go on beside it.
+    from eventscore.artifact import prove_pulled
+
+    verifier = Ed25519Verifier(settings.trusted_keys)
+    age, waiting = process_age_ms(), Stopwatch()
+    with waiting.part("wait"):
+        versions, version, files, watch = pulling.result()
+    watch.parts_ms |= waiting.parts_ms
+    if age is not None:
+        watch.parts_ms["process"] = age
+    artifact = prove_pulled(versions, version, files, verifier, watch)
     ready = process_age_ms()
     if ready is not None:
         watch.parts_ms["total"] = ready
@@ -139,24 +179,37 @@ def _load(settings: Settings, telemetry: Telemetry) -> Artifact:
     return artifact
 
 
-def _service(settings: Settings) -> ScoringService | None:
-    if settings.sink is None and settings.reject_queue_url is None:
-        return None
-    if settings.sink is None or settings.reject_queue_url is None:
+def _check_queues(settings: Settings) -> None:
+    if (settings.sink is None) != (settings.reject_queue_url is None):
         missing = SINK if settings.sink is None else REJECT_QUEUE_URL
         raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
-    # Only a function with a sink needs SQS.
+
+
+def _service(settings: Settings) -> ScoringService | None:
+    if settings.sink is None or settings.reject_queue_url is None:
+        return None
+    from eventscore.delivery.sqs import SqsSink
+    from eventscore.service import ScoringService
+
+    sqs = _sqs_client()
+    sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
+    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
+
+
+def _sqs_client() -> Any:
+    """A client of SQS. Where somebody waits for this cold start it is made when there is an answer to send."""
+    from eventscore.aws import DeferredClient, client
+
+    timeouts = {"connect_timeout_s": 2.0, "read_timeout_s": 5.0}
+    nobody_waits = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") != "on-demand"
+    if os.environ.get("AWS_DEFAULT_REGION") and not nobody_waits:
+        return DeferredClient("sqs", **timeouts)
     from botocore.exceptions import NoRegionError
 
-    from eventscore.aws import client
-    from eventscore.delivery.sqs import SqsSink
-
     try:
-        sqs = client("sqs", connect_timeout_s=2, read_timeout_s=5)
+        return client("sqs", **timeouts)
     except NoRegionError:
         raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
-    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
-    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
 
 
 def _message(event: Any) -> bytes:
@@ -165,6 +218,8 @@ def _message(event: Any) -> bytes:
     The runtime has parsed it already; NaN, which it lets through, is written as NaN again and refused by the decoder. What cannot be
     written, for its depth or for an integer of thousands of digits, is replaced by something that the decoder refuses in its place.
     """
+    import json
+
     try:
         return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except RecursionError:

@@ -7,7 +7,8 @@ POWERTOOLS_METRICS_NAMESPACE and POWERTOOLS_LOG_LEVEL.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from eventscore.errors import SettingsInvalid
 from eventscore.signing import parse_trusted_keys
@@ -25,8 +26,7 @@ SIGNING_KEY = "EVENTSCORE_SIGNING_KEY"
 _OF_THE_FUNCTION = (STORE, MODEL, CHANNEL, TRUSTED_KEYS, SINK, REJECT_QUEUE_URL)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What the function is configured to do. The sink and the reject queue may be None where it is only called directly."""
 
     store: str

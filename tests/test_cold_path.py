@@ -70,6 +70,7 @@ NEEDED = {
             *("artifact", "manifest", "signing", "contract", "contract_problems"),
             *("contract_gates", "contract_grammar", "contract_label"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
+            "graph_inspection",
         )
     ),
 }

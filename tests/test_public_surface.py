@@ -26,7 +26,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "eventscore.decoding": {"EventDecoder": "(contract)"},
     "eventscore.store.location": {"open_store": "(location)"},
-    "eventscore.store.versions": {"ModelVersions": "(store, model)"},
+    "eventscore.store.versions": {"ModelVersions": "(store, model, max_file_bytes)"},
     "eventscore.signing": {
         "Ed25519Signer": "(private_key)",
         "Ed25519Verifier": "(trusted)",

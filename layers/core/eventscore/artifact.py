@@ -21,6 +21,7 @@ from eventscore.errors import (
     GraphInvalid,
     ManifestInvalid,
 )
+from eventscore.graph_inspection import inspect_graph
 from eventscore.manifest import (
     CONTRACT,
     GOLDEN,
@@ -102,6 +103,7 @@ def prove(
             check_digest(key(name), files[name], manifest.files[name])
     with watch.part("session"):
         contract = _contract(files[CONTRACT], key(CONTRACT), manifest.model)
+        inspect_graph(files[GRAPH], key(GRAPH))
         session = ScoringSession(files[GRAPH], contract, key(GRAPH))
         artifact = Artifact(
             model=manifest.model,

@@ -85,7 +85,7 @@ def test_the_training_jobs_surface_is_all_there() -> None:
 
 def test_the_answer_in_the_sink_has_these_fields_in_this_order() -> None:
     always = ("event_id", "score", "decision", "model", "version", "scored_at")
-    assert Answer.__struct_fields__ == (*always, "label", "labels", "scores")
+    assert Answer.__struct_fields__ == (*always, "label", "labels", "scores", "fallback")
     assert tuple(msgspec.json.decode(msgspec.json.encode(Answer("e", 0.5, None, "m", "v", "t")))) == always
 
 

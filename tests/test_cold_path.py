@@ -70,7 +70,16 @@ NEEDED = {
             *("artifact", "manifest", "signing", "contract", "contract_problems"),
             *("contract_gates", "contract_grammar", "contract_label"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
-            "graph_inspection",
+            *(
+                "graph_inspection",
+                "contract_fallback",
+                "fallback",
+                "model_cache",
+                "model_news",
+                "refresher",
+                "retry_schedule",
+            ),
+            *("routing", "scorer", "snap_start", "sources.origin", "version_source", "wiring"),
         )
     ),
 }

@@ -59,6 +59,16 @@ class Artifact:
     columns: ColumnBuilder
     session: ScoringSession
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the version is reckoned to hold in memory."""
+        return _MEMORY_OF_A_VERSION_BYTES + _MEMORY_PER_GRAPH_BYTE * self.manifest.files[GRAPH].size_bytes
+
+
+_MEMORY_PER_GRAPH_BYTE = 6
+"""Weights take in memory what they take in the file, vocabularies up to six times as much (docs/function.md has the measurement)."""
+_MEMORY_OF_A_VERSION_BYTES = 2**20
+
 
 def load_artifact(
     versions: ModelVersions, version: str, verifier: Verifier, watch: Stopwatch | None = None
@@ -74,16 +84,27 @@ def load_artifact(
     with watch.part("pull"):
         files = versions.read_files(version, (MANIFEST, SIGNATURE, *SERVED_FILES))
     with watch.part("verify"):
-        signed_by = verifier.verify(
-            files[MANIFEST],
-            files[SIGNATURE],
-            key=versions.key(version, MANIFEST),
-            signature_key=versions.key(version, SIGNATURE),
-        )
-        manifest = parse_manifest(
-            files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
-        )
+        manifest, signed_by = _trusted_manifest(versions, version, files, verifier)
     return prove(manifest, files, signed_by, lambda name: versions.key(version, name), watch)
+
+
+def trusted_contract(versions: ModelVersions, version: str, verifier: Verifier) -> Contract:
+    """The contract of ``version``, signed and whole, whatever else may be wrong with the version. Raises as ``load_artifact`` does."""
+    files = versions.read_files(version, (MANIFEST, SIGNATURE, CONTRACT))
+    manifest, _ = _trusted_manifest(versions, version, files, verifier)
+    key = versions.key(version, CONTRACT)
+    check_digest(key, files[CONTRACT], manifest.files[CONTRACT])
+    return _contract(files[CONTRACT], key, manifest.model)
+
+
+def _trusted_manifest(
+    versions: ModelVersions, version: str, files: Mapping[str, bytes], verifier: Verifier
+) -> tuple[Manifest, str]:
+    """The manifest of a version, and the id of the trusted key that signed it."""
+    key = versions.key(version, MANIFEST)
+    signature_key = versions.key(version, SIGNATURE)
+    signed_by = verifier.verify(files[MANIFEST], files[SIGNATURE], key=key, signature_key=signature_key)
+    return parse_manifest(files[MANIFEST], key, model=versions.model, version=version), signed_by
 
 
 def prove(

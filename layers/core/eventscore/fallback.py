@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
@@ -12,10 +11,8 @@ from eventscore.contract import Contract
 from eventscore.contract_fallback import band_of
 from eventscore.decoding import EventDecoder
 from eventscore.errors import ContractViolation
+from eventscore.scorer import NO_VERSION
 from eventscore.scoring import Answer, Outcome, timestamp
-
-NO_VERSION: Final = "none"
-"""Stands where a version's name stands: what no version scored."""
 
 
 class FallbackRule:

@@ -12,11 +12,11 @@ from datetime import datetime
 
 import msgspec
 
-from eventscore.artifact import Artifact
 from eventscore.delivery.rejection import rejection_messages
 from eventscore.delivery.sink import Message, Sink
 from eventscore.records import Record
-from eventscore.scoring import Answer, score_messages, timestamp
+from eventscore.scorer import Scorer
+from eventscore.scoring import Answer, timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class BatchResult:
 
 
 class ScoringService:
-    """Scores batches with an artifact and delivers what comes of them."""
+    """Has batches scored and delivers what comes of them."""
 
     def __init__(self, sink: Sink, reject_queue: Sink, clock: Callable[[], datetime]) -> None:
         self._sink = sink
         self._reject_queue = reject_queue
         self._clock = clock
 
-    def process(self, artifact: Artifact, source: str, records: Sequence[Record]) -> BatchResult:
+    def process(self, scorer: Scorer, source: str, records: Sequence[Record]) -> BatchResult:
         """Score ``records``, which came from ``source`` (``sqs``, ``kinesis``, ``kafka``), and deliver the outcomes."""
         now = self._clock()
-        outcomes = score_messages(artifact, [record.payload for record in records], now)
+        outcomes = scorer.score([record.payload for record in records], now)
         answers: list[Message] = []
         answer_owners: list[int] = []
         rejections: list[Message] = []
@@ -55,8 +55,8 @@ class ScoringService:
                 messages = rejection_messages(
                     record,
                     outcome,
-                    model=artifact.model,
-                    version=artifact.version,
+                    model=scorer.model,
+                    version=scorer.version,
                     source=source,
                     rejected_at=timestamp(now),
                 )

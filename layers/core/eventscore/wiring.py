@@ -1,0 +1,76 @@
+"""What the settings name, put together: stores, models, sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache, partial
+
+from eventscore.contract import Contract, load_contract
+from eventscore.delivery.sink import Sink
+from eventscore.errors import ContractInvalid, SettingsInvalid
+from eventscore.live_model import LiveModel
+from eventscore.model_cache import ModelCache
+from eventscore.model_news import ModelNews
+from eventscore.service import ScoringService
+from eventscore.settings import REJECT_QUEUE_URL, SINK, Settings
+from eventscore.signing import Ed25519Verifier
+from eventscore.store.location import open_store
+from eventscore.store.versions import ModelVersions
+from eventscore.telemetry import Telemetry
+from eventscore.version_source import VersionSource
+
+
+def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[ModelNews], None]) -> ModelCache:
+    """The models of the settings, none loaded yet. Nothing is opened before the first is asked for."""
+    store = cache(partial(open_store, settings.store))
+    verifier = Ed25519Verifier(settings.trusted_keys)
+
+    def live_model(model: str) -> LiveModel:
+        return LiveModel(
+            VersionSource(model, lambda: ModelVersions(store(), model, settings.max_file_bytes), verifier),
+            settings.channel,
+            refresh_s=settings.refresh_s,
+            clock=clock,
+            tell=tell,
+            deployed_contract=lambda: _deployed_contract(settings, model),
+        )
+
+    return ModelCache(live_model, settings.model_memory_bytes)
+
+
+def telemetry_by_model(environment: Mapping[str, str]) -> Callable[[str], Telemetry]:
+    """Who tells of a model, by its name."""
+    return cache(lambda model: Telemetry(model, environment))
+
+
+def scoring_service(settings: Settings) -> ScoringService | None:
+    """The sink and the reject queue; None where the settings name neither. Raises ``SettingsInvalid``."""
+    if settings.sink is None and settings.reject_queue_url is None:
+        return None
+    if settings.sink is None or settings.reject_queue_url is None:
+        missing = SINK if settings.sink is None else REJECT_QUEUE_URL
+        raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
+    # Only a function with a sink needs SQS.
+    from botocore.exceptions import NoRegionError
+
+    from eventscore.aws import client
+    from eventscore.delivery.sqs import SqsSink
+
+    try:
+        sqs = client("sqs", connect_timeout_s=2, read_timeout_s=5)
+    except NoRegionError:
+        raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
+    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
+    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
+
+
+def _deployed_contract(settings: Settings, model: str) -> tuple[Contract, str] | None:
+    """The model's contract among those that were deployed with the function, and where it lies. Raises ``ContractInvalid``."""
+    if settings.fallback_contracts is None:
+        return None
+    path = settings.fallback_contracts / model / "contract.toml"
+    contract = load_contract(path)
+    if contract.model.name != model:
+        raise ContractInvalid(str(path), (f"expected the contract of {model!r}, got that of {contract.model.name!r}",))
+    return contract, str(path)

@@ -196,6 +196,8 @@ class ScoreFunction:
         first, *others = self._router.models
         scorer = self._scorer(first)
         answer: dict[str, Any] = {"model": scorer.model, "version": scorer.version}
+        if isinstance(scorer, FallbackRule):
+            answer["fallback"] = True
         if others:
             answer["models"] = {live.model: live.serving.version for live in self._models.held() if live.serving}
         return answer

@@ -10,7 +10,7 @@ def source_names(invocation: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the source of a batch, the narrowest first: the Kafka topic, then the ARN. A cluster of one's own has no ARN."""
     by_partition = invocation.get("records")
     if isinstance(by_partition, Mapping):
-        topics = {str(record.get("topic")) for records in by_partition.values() for record in records[:1]}
+        topics = {partition.rpartition("-")[0] for partition in by_partition}  # <topic>-<partition>
         names = tuple(topics) if len(topics) == 1 else ()
         return (*names, *_texts(invocation.get("eventSourceArn")))
     records = invocation.get("Records") or [{}]

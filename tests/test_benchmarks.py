@@ -115,3 +115,10 @@ def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer
     assert list(document) == [*contestants, "ours_to_floor", "ours_to_peer", "parts_ms"]
     assert all(document[name] > 0 for name in contestants)
     assert {"process", "connect", "pull", "verify", "session", "golden"} <= document["parts_ms"].keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_model_memory_prints_what_the_bound_on_memory_rests_on() -> None:
+    documents = [json.loads(line) for line in run("model_memory.py", "--json")]
+    assert [document["graph"] for document in documents] == ["weights", "vocabulary", "flight-delay"]
+    assert all(list(document) == ["graph", "file_mib", "memory_per_byte"] for document in documents)

@@ -65,8 +65,8 @@ class Artifact:
         return _MEMORY_OF_A_VERSION_BYTES + _MEMORY_PER_GRAPH_BYTE * self.manifest.files[GRAPH].size_bytes
 
 
-_MEMORY_PER_GRAPH_BYTE = 6
-"""Weights take in memory what they take in the file, vocabularies up to six times as much (docs/function.md has the measurement)."""
+_MEMORY_PER_GRAPH_BYTE = 9
+"""What the most expensive part of a graph, a vocabulary, takes for each byte of its file (benchmarks/model_memory.py); weights take twice."""
 _MEMORY_OF_A_VERSION_BYTES = 2**20
 
 

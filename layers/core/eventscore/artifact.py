@@ -66,7 +66,7 @@ class Artifact:
 
 
 _MEMORY_PER_GRAPH_BYTE = 9
-"""What the most expensive part of a graph, a vocabulary, takes for each byte of its file (benchmarks/model_memory.py); weights take twice."""
+"""What a vocabulary, the most expensive part of a graph, takes for each byte of its file; weights take two (benchmarks/model_memory.py)."""
 _MEMORY_OF_A_VERSION_BYTES = 2**20
 
 

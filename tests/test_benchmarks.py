@@ -244,3 +244,10 @@ def test_both_sides_of_the_training_benchmark_have_networks_of_the_same_size(thr
     ours = training.new_network(20, 6)
     sizes = [sorted(parameter.numel() for parameter in network.parameters()) for network in (plain, ours)]
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_model_memory_prints_what_the_bound_on_memory_rests_on() -> None:
+    documents = [json.loads(line) for line in run("model_memory.py", "--json")]
+    assert [document["graph"] for document in documents] == ["weights", "vocabulary", "flight-delay"]
+    assert all(list(document) == ["graph", "file_mib", "memory_per_byte"] for document in documents)

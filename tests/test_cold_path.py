@@ -68,6 +68,16 @@ NEEDED = {
             *("store", "store.location", "store.objects", "store.versions"),
             *("artifact", "served_manifest", "served_contract", "signing"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
+            *(
+                "graph_inspection",
+                "contract_fallback",
+                "fallback",
+                "model_cache",
+                "model_news",
+                "refresher",
+                "retry_schedule",
+            ),
+            *("routing", "scorer", "snap_start", "sources.origin", "version_source", "wiring"),
         )
     ),
 }

@@ -1,5 +1,6 @@
 """The stack promises what the function relies on: partial batches, time to retry, encryption, and no right too many."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -19,6 +20,12 @@ MEBIBYTE = 2**20
 ENVIRONMENT = {
     settings.STORE,
     settings.MODEL,
+    settings.MODEL_FIELD,
+    settings.MODEL_SOURCES,
+    settings.MODEL_MEMORY_MB,
+    settings.REFRESH_SECONDS,
+    settings.MAX_FILE_MB,
+    settings.FALLBACK_CONTRACTS,
     settings.CHANNEL,
     settings.TRUSTED_KEYS,
     settings.SINK,
@@ -164,9 +171,23 @@ def test_roles_name_every_action_and_every_resource(template: dict[str, Any]) ->
 def test_the_function_reads_its_own_model_and_writes_no_object(template: dict[str, Any]) -> None:
     role = properties(template, "AWS::IAM::Role")["ScoreRole"]
     on_s3 = [made for made in statements(role) if any(action.startswith("s3:") for action in as_list(made["Action"]))]
-    assert [(made["Action"], made["Resource"]) for made in on_s3] == [
-        ("s3:GetObject", {"Fn::Sub": "${ModelBucket.Arn}/${Model}/*"})
-    ]
+    only_its_own = ["UseMoreModels", {"Fn::Sub": "${ModelBucket.Arn}/*"}, {"Fn::Sub": "${ModelBucket.Arn}/${Model}/*"}]
+    assert [(made["Action"], made["Resource"]) for made in on_s3] == [("s3:GetObject", {"Fn::If": only_its_own})]
+
+
+def test_the_parameters_of_the_models_have_the_defaults_of_the_settings(template: dict[str, Any]) -> None:
+    [function] = properties(template, "AWS::Serverless::Function").values()
+    defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+    variables = {
+        name: str(defaults[value["Ref"]])
+        for name, value in function["Environment"]["Variables"].items()
+        if name.startswith(settings.PREFIX) and isinstance(value, dict) and defaults.get(value.get("Ref")) is not None
+    }
+    assert len(variables) == 7
+    key = base64.b64encode(bytes(32)).decode()
+    needed = {settings.STORE: "s3://b", settings.MODEL: "m", settings.TRUSTED_KEYS: key}
+    from_environment = settings.Settings.from_environment
+    assert from_environment({**needed, **variables}) == from_environment(needed)
 
 
 def test_the_scheduler_sends_what_the_function_knows_as_a_warm_up(template: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Function:
     def __init__(self, artifact: Artifact) -> None:
         self.sink, self.rejects = Sink(), Sink()
         service = ScoringService(self.sink, self.rejects, lambda: datetime(2026, 11, 21, tzinfo=UTC))
-        self._function = ScoreFunction(LiveModel(lambda: artifact), service, Telemetry(artifact.model, {}))
+        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}))
 
     def __call__(self, invocation: Any) -> None:
         assert self._function(invocation, None) == {"batchItemFailures": []}

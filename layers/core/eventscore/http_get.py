@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 16_384
 _MOST_HEADERS = 100
+_WITHOUT_BODY = (204, 304)
 
 
 class Origin(NamedTuple):
@@ -73,7 +74,7 @@ class HttpConnection:
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
         status, kept = self._status()
         answered = self._headers()
-        body = self._body(answered, max_bytes)
+        body = b"" if status in _WITHOUT_BODY else self._body(answered, max_bytes)
         self.usable = kept and answered.get("connection", "").lower() != "close"
         return HttpAnswer(status, answered, body)
 

@@ -11,11 +11,11 @@ from datetime import datetime
 
 import msgspec
 
-from eventscore.artifact import Artifact
 from eventscore.delivery.rejection import rejection_messages
 from eventscore.delivery.sink import Message, Sink
 from eventscore.records import Record
-from eventscore.scoring import Answer, Outcome, score_messages, timestamp
+from eventscore.scorer import Scorer
+from eventscore.scoring import Answer, Outcome, timestamp
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -28,17 +28,17 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 
 class ScoringService:
-    """Scores batches with an artifact and delivers what comes of them."""
+    """Has batches scored and delivers what comes of them."""
 
     def __init__(self, sink: Sink, reject_queue: Sink, clock: Callable[[], datetime]) -> None:
         self._sink = sink
         self._reject_queue = reject_queue
         self._clock = clock
 
-    def process(self, artifact: Artifact, source: str, records: Sequence[Record]) -> BatchResult:
+    def process(self, scorer: Scorer, source: str, records: Sequence[Record]) -> BatchResult:
         """Score ``records``, which came from ``source`` (``sqs``, ``kinesis``, ``kafka``), and deliver the outcomes."""
         now = self._clock()
-        outcomes = score_messages(artifact, [record.payload for record in records], now)
+        outcomes = scorer.score([record.payload for record in records], now)
         rejected = {place: of for place, of in enumerate(outcomes) if not isinstance(of, Answer)}
         scored = (
             [place for place in range(len(outcomes)) if place not in rejected] if rejected else range(len(outcomes))
@@ -49,8 +49,8 @@ class ScoringService:
             messages = rejection_messages(
                 records[place],
                 violation,
-                model=artifact.model,
-                version=artifact.version,
+                model=scorer.model,
+                version=scorer.version,
                 source=source,
                 rejected_at=timestamp(now),
             )

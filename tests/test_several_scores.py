@@ -181,7 +181,9 @@ def test_golden_scores_may_differ_by_more_than_a_half_only_where_they_are_no_pro
 
 
 @given(
-    st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))]))
+    st.datetimes(
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
+    )
 )
 def test_a_time_is_told_in_utc_to_the_millisecond_that_has_passed(moment: datetime) -> None:
     assume(datetime(2, 1, 1, tzinfo=UTC) < moment < datetime(9998, 1, 1, tzinfo=UTC))

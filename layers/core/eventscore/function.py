@@ -7,6 +7,7 @@ Runtime) is imported while the files are on their way.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -197,17 +198,21 @@ def _service(settings: Settings) -> ScoringService | None:
 
 
 def _sqs_client() -> Any:
-    """A client of SQS. Where somebody waits for this cold start it is made when there is an answer to send."""
+    """A client of SQS: plain where the environment is, with botocore's behind it."""
     from eventscore.aws import DeferredClient, client
+    from eventscore.delivery.plain_sqs import PlainSqsClient
+    from eventscore.plain_access import plain_access
 
-    timeouts = {"connect_timeout_s": 2.0, "read_timeout_s": 5.0}
-    nobody_waits = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") != "on-demand"
-    if os.environ.get("AWS_DEFAULT_REGION") and not nobody_waits:
-        return DeferredClient("sqs", **timeouts)
+    connect_timeout_s, read_timeout_s = 2.0, 5.0
+    # Where somebody has loaded botocore already, it is what they want to send with.
+    access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
+    if access is not None:
+        whole = DeferredClient("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s, attempts=2)
+        return PlainSqsClient(access, whole, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     from botocore.exceptions import NoRegionError
 
     try:
-        return client("sqs", **timeouts)
+        return client("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     except NoRegionError:
         raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
 

@@ -214,10 +214,10 @@ def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer
     model = ("--store", str(tmp_path), "--model", small_model.MODEL, "--trusted-key", signer.public_key)
     (line,) = run("cold_start.py", "--json", "--repetitions", "1", *model)
     document = json.loads(line)
-    contestants = ["ours_ms", "peer_ms", "floor_ms", "ours_with_sink_ms"]
+    contestants = ["ours_ms", "peer_ms", "floor_ms", "ours_with_sink_ms", "ours_delivered_ms"]
     assert list(document) == [*contestants, "ours_to_floor", "ours_to_peer", "parts_ms"]
     assert all(document[name] > 0 for name in contestants)
-    assert {"process", "connect", "pull", "verify", "session", "golden"} <= document["parts_ms"].keys()
+    assert {"process", "connect", "pull", "wait", "verify", "session", "golden"} <= document["parts_ms"].keys()
 
 
 @pytest.mark.training

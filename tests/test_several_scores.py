@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import numpy as np
 import onnx
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import small_model
@@ -16,7 +18,7 @@ from eventscore.artifact import Artifact, prove
 from eventscore.contract import Contract, parse_contract
 from eventscore.errors import ArtifactRefused, GoldenMismatch, GraphInvalid, ManifestInvalid
 from eventscore.manifest import CONTRACT, GOLDEN, GRAPH, parse_manifest
-from eventscore.scoring import Answer, score_messages
+from eventscore.scoring import Answer, score_messages, timestamp
 from eventscore.served_manifest import parse_served_manifest
 
 TOML = """\
@@ -176,3 +178,15 @@ def test_golden_scores_may_differ_by_more_than_a_half_only_where_they_are_no_pro
     document["task"] = "regression"
     for read in (parse_manifest, parse_served_manifest):
         assert read(json.dumps(document).encode(), "key", model="small", version="v1").golden.tolerance == 2.0
+
+
+@given(
+    st.datetimes(
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
+    )
+)
+def test_a_time_is_told_in_utc_to_the_millisecond_that_has_passed(moment: datetime) -> None:
+    assume(datetime(2, 1, 1, tzinfo=UTC) < moment < datetime(9998, 1, 1, tzinfo=UTC))
+    in_utc = moment.astimezone(UTC)
+    expected = in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    assert timestamp(moment) == f"{expected}Z"

@@ -18,7 +18,6 @@ from eventscore.artifact import Artifact, load_artifact
 from eventscore.delivery.sink import Message
 from eventscore.delivery.sqs import SqsSink
 from eventscore.function import ScoreFunction
-from eventscore.live_model import LiveModel
 from eventscore.service import ScoringService
 from eventscore.signing import Ed25519Signer, Ed25519Verifier
 from eventscore.store.folder import FolderStore

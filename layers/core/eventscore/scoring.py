@@ -98,4 +98,7 @@ def _several(contract: AnyContract, scores: npt.NDArray[np.float32]) -> Iterator
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond: ``2026-11-21T10:15:00.000Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text: str = msgspec.to_builtins(moment)  # a fraction of its microseconds, and none where they are 0
+    return f"{text[:19]}.{moment.microsecond // 1000:03d}Z"

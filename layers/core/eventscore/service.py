@@ -61,7 +61,9 @@ class ScoringService:
         return BatchResult(
             received=len(records),
             scored=sum(place not in returned for place in scored) if returned else len(scored),
-            rejected=Counter([of.reason for place, of in rejected.items() if place not in returned]),
+            rejected=Counter([of.reason for place, of in rejected.items() if place not in returned])
+            if rejected
+            else _NOTHING_REJECTED,
             returned=dict(sorted(returned.items())) if returned else returned,
         )
 
@@ -79,6 +81,7 @@ def _answer_messages(
     ]
 
 
+_NOTHING_REJECTED: Counter[str] = Counter()
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -70,24 +70,30 @@ def scoring_service(settings: Settings) -> ScoringService | None:
     from eventscore.delivery.sqs import SqsSink
     from eventscore.service import ScoringService
 
-    sqs = _sqs_client(settings)
+    sqs = _sqs_client()
     sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
     return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
 
 
-def _sqs_client(settings: Settings) -> Any:
-    """A client of SQS. Where somebody waits for this cold start it is made when there is an answer to send."""
+def _sqs_client() -> Any:
+    """A client of SQS: plain where the environment is, with botocore's behind it."""
     import os
+    import sys
 
     from eventscore.aws import DeferredClient, client
+    from eventscore.delivery.plain_sqs import PlainSqsClient
+    from eventscore.plain_access import plain_access
 
-    timeouts = {"connect_timeout_s": 2.0, "read_timeout_s": 5.0}
-    if os.environ.get("AWS_DEFAULT_REGION") and settings.initialization == "on-demand":
-        return DeferredClient("sqs", **timeouts)
+    connect_timeout_s, read_timeout_s = 2.0, 5.0
+    # Where somebody has loaded botocore already, it is what they want to send with.
+    access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
+    if access is not None:
+        whole = DeferredClient("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s, attempts=2)
+        return PlainSqsClient(access, whole, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     from botocore.exceptions import NoRegionError
 
     try:
-        return client("sqs", **timeouts)
+        return client("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     except NoRegionError:
         raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
 

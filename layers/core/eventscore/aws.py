@@ -15,12 +15,12 @@ from botocore.config import Config
 _ATTEMPTS = 3
 
 
-def client(service: str, *, connect_timeout_s: float, read_timeout_s: float) -> Any:
+def client(service: str, *, connect_timeout_s: float, read_timeout_s: float, attempts: int = _ATTEMPTS) -> Any:
     """A client of ``service``. Raises botocore's errors where there is no region or the endpoint makes no sense."""
     config = Config(
         connect_timeout=connect_timeout_s,
         read_timeout=read_timeout_s,
-        retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts},
     )
     return _session().create_client(service, config=config)
 

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from eventscore.artifact import Artifact, load_artifact
-from eventscore.delivery.sink import Sink
 from eventscore.errors import EventscoreError, SettingsInvalid
 from eventscore.live_model import LiveModel
 from eventscore.process_age import process_age_ms
@@ -28,6 +27,7 @@ from eventscore.stopwatch import Stopwatch
 from eventscore.store.location import open_store
 from eventscore.store.versions import ModelVersions
 from eventscore.telemetry import Telemetry
+from eventscore.time_left import TimeLeft
 
 
 class ScoreFunction:
@@ -75,9 +75,9 @@ class ScoreFunction:
             return {"model": artifact.model, "version": artifact.version}
         if is_direct(invocation):
             return self._direct(invocation)
-        return self._batch(invocation)
+        return self._batch(invocation, TimeLeft.of(context))
 
-    def _batch(self, invocation: Any) -> Any:
+    def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         began = time.perf_counter()
         source = recognise(invocation)
         if self._service is None:
@@ -88,7 +88,7 @@ class ScoreFunction:
         except EventscoreError as error:
             self._returned_all(source.name, records, error, began)
             raise
-        result = self._service.process(artifact, source.name, records)
+        result = self._service.process(artifact, source.name, records, time_left, source.lanes(invocation))
         origins = {position: records[position].origin for position in result.returned}
         self._telemetry.batch(source.name, artifact.version, result, _ms_since(began), origins)
         return source.response(invocation, result.returned)
@@ -145,18 +145,10 @@ def _service(settings: Settings) -> ScoringService | None:
     if settings.sink is None or settings.reject_queue_url is None:
         missing = SINK if settings.sink is None else REJECT_QUEUE_URL
         raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
-    # Only a function with a sink needs SQS.
-    from botocore.exceptions import NoRegionError
+    from eventscore.delivery.open_sinks import open_sinks  # only a function with a sink needs them
 
-    from eventscore.aws import client
-    from eventscore.delivery.sqs import SqsSink
-
-    try:
-        sqs = client("sqs", connect_timeout_s=2, read_timeout_s=5)
-    except NoRegionError:
-        raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
-    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
-    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
+    sinks = open_sinks(settings.sink, settings.reject_queue_url, settings.idempotency_table)
+    return ScoringService(*sinks, lambda: datetime.now(UTC))
 
 
 def _message(event: Any) -> bytes:

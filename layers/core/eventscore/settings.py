@@ -19,10 +19,11 @@ MODEL = "EVENTSCORE_MODEL"
 CHANNEL = "EVENTSCORE_CHANNEL"
 TRUSTED_KEYS = "EVENTSCORE_TRUSTED_KEYS"
 SINK = "EVENTSCORE_SINK"
+IDEMPOTENCY_TABLE = "EVENTSCORE_IDEMPOTENCY_TABLE"
 REJECT_QUEUE_URL = "EVENTSCORE_REJECT_QUEUE_URL"
 SIGNING_KEY = "EVENTSCORE_SIGNING_KEY"
 """Read by the command line only: the file with the private key that signs versions."""
-_OF_THE_FUNCTION = (STORE, MODEL, CHANNEL, TRUSTED_KEYS, SINK, REJECT_QUEUE_URL)
+_OF_THE_FUNCTION = (STORE, MODEL, CHANNEL, TRUSTED_KEYS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Settings:
     trusted_keys: tuple[bytes, ...]
     sink: str | None
     reject_queue_url: str | None
+    idempotency_table: str | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -50,9 +52,6 @@ class Settings:
         channel = environment.get(CHANNEL) or LIVE
         if channel not in CHANNEL_NAMES:
             raise SettingsInvalid(CHANNEL, f"one of {', '.join(CHANNEL_NAMES)}", channel)
-        sink = environment.get(SINK) or None
-        if sink is not None and not sink.startswith("sqs:"):
-            raise SettingsInvalid(SINK, "sqs:<queue url>", sink)
         return cls(
             store=_required(environment, STORE, "s3://bucket, s3://bucket/prefix or a folder's path"),
             model=_required(environment, MODEL, "the name of a model in the store"),
@@ -60,8 +59,9 @@ class Settings:
             trusted_keys=parse_trusted_keys(
                 _required(environment, TRUSTED_KEYS, "the public keys that may sign versions, base64")
             ),
-            sink=sink,
+            sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,
+            idempotency_table=environment.get(IDEMPOTENCY_TABLE) or None,
         )
 
 

@@ -23,6 +23,7 @@ REASONS: Final = {
     "wrong_type": "a field of another type than the contract says",
     "out_of_bounds": "a number outside its bounds, or a string too short or too long",
     "unknown_value": "a category outside its closed list",
+    "answer_too_large": "a good event whose answer is larger than a sink takes",
 }
 """Every reason for which an event is rejected, and what it means."""
 

@@ -187,6 +187,15 @@ def test_in_order_nothing_behind_a_failure_goes_to_a_later_sink() -> None:
     assert second.taken == ["o-0", "o-3"]
 
 
+def test_while_a_later_sink_is_down_an_earlier_one_gets_no_more_of_a_lane_than_its_first_message() -> None:
+    first = Memory()
+    failures = RoutedSink([Route(first), Route(Memory(range(6)))]).deliver(
+        [message(n) for n in range(6)], lanes="aabbab"
+    )
+    assert sorted(failures) == list(range(6))
+    assert first.taken == ["o-0", "o-2"]
+
+
 def test_what_is_rejected_for_good_holds_nothing_back() -> None:
     second = Memory()
     too_large = Memory([0], NotTaken("too large", permanent=True))

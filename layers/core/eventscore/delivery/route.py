@@ -26,6 +26,9 @@ class Route:
 class RoutedSink:
     """Delivers to the sinks one after the other, in the order of the routes.
 
+    In order, the first message of each lane goes through all its sinks before any other goes to one: while a sink is down, the source comes
+    back again and again, and the other sinks get that one message again, not the whole batch.
+
     A message is taken once every sink of its routes took it. What one sink did not take is not sent to those behind it, since it will come
     back and be sent to all of them again. A message that no route takes is not taken: nothing goes nowhere unless a route to
     :class:`Discard` says so.
@@ -39,9 +42,27 @@ class RoutedSink:
     ) -> Mapping[int, NotTaken]:
         """Deliver; the answer maps the position of each message that a sink of its routes did not take."""
         not_taken: dict[int, NotTaken] = {}
+        if lanes is None:
+            self._deliver(messages, range(len(messages)), not_taken, time_left, None)
+        else:
+            heads = {lane: position for position, lane in reversed([*enumerate(lanes)])}
+            self._deliver(messages, sorted(heads.values()), not_taken, time_left, lanes)
+            rest = [position for position, lane in enumerate(lanes) if position != heads[lane]]
+            self._deliver(messages, rest, not_taken, time_left, lanes)
+        return not_taken
+
+    def _deliver(
+        self,
+        messages: Sequence[Message],
+        positions: Sequence[int],
+        not_taken: dict[int, NotTaken],
+        time_left: TimeLeft,
+        lanes: Lanes | None,
+    ) -> None:
+        """Deliver the messages at ``positions``, and add to ``not_taken`` those that a sink of theirs did not take."""
         routed: set[int] = set()
         for route in self._routes:
-            mine = [position for position, message in enumerate(messages) if route.takes(message)]
+            mine = [position for position in positions if route.takes(messages[position])]
             routed.update(mine)
             going = [position for position in mine if position not in not_taken]
             if lanes is not None:
@@ -55,12 +76,11 @@ class RoutedSink:
                     None if lanes is None else [lanes[position] for position in going],
                 )
                 not_taken.update((going[index], reason) for index, reason in failed.items())
-        for position in range(len(messages)):
+        for position in positions:
             if position not in routed:
                 answer = messages[position].answer
                 what = None if answer is None else answer.decision
                 not_taken[position] = NotTaken(f"no sink takes the decision {what!r}: name it, or discard it")
-        return not_taken
 
 
 class Discard:

@@ -62,7 +62,7 @@ NEEDED = {
     *(
         f"eventscore.{module}"
         for module in (
-            *("function", "settings", "live_model", "telemetry", "process_age", "stopwatch", "errors"),
+            *("function", "settings", "live_model", "telemetry", "process_age", "stopwatch", "time_left", "errors"),
             *("sources", "sources.recognise", "sources.source", "sources.base64_payload"),
             *("sources.sqs", "sources.kinesis", "sources.kafka", "records", "service", "scoring"),
             *("delivery", "delivery.sink", "delivery.rejection"),
@@ -74,6 +74,11 @@ NEEDED = {
     ),
 }
 """All of the core that scoring from a folder loads; a module that joins them costs every cold start."""
+OF_SQS = {
+    f"eventscore.delivery.{module}"
+    for module in ("open_sinks", "addresses", "sqs", "batched", "backoff", "call_failure", "message_text")
+}
+"""What a queue as sink loads; the module of every other sink is loaded where that one is configured."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,6 @@ def test_the_first_score_from_a_bucket_to_a_queue_adds_only_the_clients_of_both(
     assert json.loads(message["Body"])["event_id"] == "o-1"
     assert not cold.packages & set(HEAVY)
     assert cold.importable == []
-    assert cold.core == NEEDED | {"eventscore.aws", "eventscore.store.s3", "eventscore.delivery.sqs"}
+    assert cold.core == NEEDED | OF_SQS | {"eventscore.aws", "eventscore.store.s3"}
     assert "boto3" not in cold.packages, "botocore makes the same clients, in less time"
     assert cold.telemetry == "1"

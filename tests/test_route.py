@@ -61,7 +61,7 @@ class Memory:
             "eventbridge:arn:aws:events:us-east-1:123456789012:event-bus/risk",
             [("eventbridge", "arn:aws:events:us-east-1:123456789012:event-bus/risk", None)],
         ),
-        (f"sns:{TOPIC}.fifo?decisions=too%20late", [("sns", f"{TOPIC}.fifo", {"too late"})]),
+        (f"sns:{TOPIC}.fifo?decisions=too late", [("sns", f"{TOPIC}.fifo", {"too late"})]),
         (
             "kinesis:scores\nfirehose:archive".replace("\n", ";\n"),
             [("kinesis", "scores", None), ("firehose", "archive", None)],

@@ -9,7 +9,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -27,8 +26,7 @@ _FIRST_GUESS_S = 100e-6
 _MEASURABLE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(msgspec.Struct, frozen=True):
     """Where the records of a batch ended. ``returned`` maps positions to reasons; ``rejected`` counts by reason."""
 
     received: int

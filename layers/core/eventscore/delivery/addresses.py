@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import unquote
+
+import msgspec
 
 from eventscore.errors import SettingsInvalid
 
@@ -34,8 +34,7 @@ _GRAMMAR = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SinkAddress:
+class SinkAddress(msgspec.Struct, frozen=True):
     """One sink: ``scheme`` and ``target``, the decisions that it gets (None: all), and Kafka's options."""
 
     scheme: str
@@ -79,5 +78,5 @@ def _address(text: str) -> SinkAddress:
         raise SettingsInvalid(SINK, f"{scheme}:{shape}", text)
     if ("mechanism" in options) != ("secret" in options):
         raise SettingsInvalid(SINK, "mechanism and secret together, to log in to Kafka", text)
-    decisions = None if named is None else frozenset(unquote(name.strip()) for name in named.split(","))
+    decisions = None if named is None else frozenset(name.strip() for name in named.split(","))
     return SinkAddress(scheme, target, decisions, options)

@@ -6,21 +6,26 @@ The formula is that of https://aws.amazon.com/blogs/architecture/exponential-bac
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+def _chance() -> float:
+    import random  # it loads OpenSSL's hashes, which a first event need not wait for
+
+    return random.random()  # noqa: S311 - no secret hangs on it
+
+
+class Backoff(msgspec.Struct, frozen=True):
     """Waits of a random part of ``base_s``, doubled at each try up to ``cap_s``; ``chance`` answers from 0 to 1."""
 
     base_s: float = 0.05
     cap_s: float = 3.2
     tries: int = 7
     """Rounds in a row in which nothing was taken, after which a sink is given up."""
-    chance: Callable[[], float] = random.random
+    chance: Callable[[], float] = _chance
     sleep: Callable[[float], None] = time.sleep
 
     def wait_s(self, tries: int) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import ClassVar, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from eventscore.delivery.backoff import Backoff
 from eventscore.delivery.call_failure import CallFailure, call_failure
 from eventscore.delivery.sink import HELD_BACK, Lanes, Message, NotTaken
 from eventscore.time_left import NO_LIMIT, TimeLeft
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 2.0, 5.0
 """The timeouts of a sink's client; a call that has more time left than both together needs no watching."""
@@ -46,8 +49,13 @@ class BatchedSink(ABC, Generic[Entry]):
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
-        # One call takes a few milliseconds of waiting, and a batch of 1,000 events takes up to 100 of them.
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{self.name}-sink")
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        # One call takes a few milliseconds of waiting, and a batch of 1,000 events up to 100 of them. A first event needs no threads.
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{self.name}-sink")
 
     @abstractmethod
     def _entry(self, position: int, message: Message) -> Entry:
@@ -137,6 +145,8 @@ class BatchedSink(ABC, Generic[Entry]):
         seconds = time_left.seconds()
         if len(calls) == 1 and seconds > CONNECT_TIMEOUT_S + READ_TIMEOUT_S:
             return self._send(calls[0], stalled, time_left)
+        from concurrent.futures import wait
+
         # A call cannot be cut short, but it need not be waited for: what has no answer in time counts as not taken.
         under_way: list[Future[dict[int, CallFailure]]] = [
             self._threads.submit(self._send, call, stalled, time_left) for call in calls

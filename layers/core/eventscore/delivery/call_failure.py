@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, HTTPClientError
-from botocore.exceptions import ConnectionError as ConnectionFailed
 
 _PASSING = (
     *(
@@ -49,6 +47,10 @@ NOT_MENTIONED = CallFailure("the sink's answer does not mention the message", tr
 
 def call_failure(error: Exception) -> CallFailure:
     """What an exception out of a client means for each message of the call."""
+    # Where a call failed, botocore is there already; a first event that goes well does not wait for its exceptions.
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, HTTPClientError
+    from botocore.exceptions import ConnectionError as ConnectionFailed
+
     if isinstance(error, ClientError):
         told = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

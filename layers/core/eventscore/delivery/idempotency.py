@@ -11,8 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from eventscore.delivery.backoff import Backoff
 from eventscore.delivery.sink import Lanes, Message, NotTaken, Sink
 from eventscore.errors import SettingsInvalid
@@ -98,7 +96,7 @@ class OnceSink:
             for _ in self._rounds(time_left):
                 try:
                     answer = self._client.batch_get_item(RequestItems=wanted)
-                except (ClientError, BotoCoreError):  # unmarked, then: better twice than never
+                except Exception:  # whatever it was: unmarked, then: better twice than never
                     return found
                 found.update(
                     item[KEY]["S"]
@@ -120,7 +118,7 @@ class OnceSink:
             for _ in self._rounds(time_left):
                 try:
                     marks = self._client.batch_write_item(RequestItems=marks).get("UnprocessedItems")
-                except (ClientError, BotoCoreError):  # it is delivered; a redelivery will be sent on again
+                except Exception:  # whatever it was: it is delivered; a redelivery will be sent on again
                     return
                 if not marks:
                     break

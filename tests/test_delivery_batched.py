@@ -26,7 +26,7 @@ CALL_BYTES = {
     "sns": 2**18,
     "kinesis": 5 * 2**20,
     "firehose": 4 * 2**20,
-    "eventbridge": 2**18,
+    "eventbridge": 2**18 - 1,
 }
 ENTRY_BYTES = {**CALL_BYTES, "kinesis": 2**20, "firehose": 1_024_000}
 

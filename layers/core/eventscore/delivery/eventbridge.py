@@ -25,7 +25,8 @@ class EventBridgeSink(BatchedSink["PutEventsRequestEntryTypeDef"]):
 
     name = "eventbridge"
     max_entries = 10
-    max_entry_bytes = max_call_bytes = 262_144
+    # "The total entry size must be less than 256 KB."
+    max_entry_bytes = max_call_bytes = 262_143
 
     def __init__(self, bus: str, client: EventBridgeClient, backoff: Backoff | None = None) -> None:
         super().__init__(backoff)

@@ -8,8 +8,11 @@ waiting for the claim to lapse. For the same reason a table that does not answer
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventscore.delivery.backoff import Backoff
 from eventscore.delivery.sink import Lanes, Message, NotTaken, Sink
@@ -17,6 +20,8 @@ from eventscore.errors import SettingsInvalid
 from eventscore.time_left import NO_LIMIT, TimeLeft
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 TABLE = "EVENTSCORE_IDEMPOTENCY_TABLE"
@@ -24,7 +29,10 @@ KEY, EXPIRES_AT = "event", "expires_at"
 """The table's attributes: its key, a string, and the moment in Unix seconds that its time to live reads."""
 _READS, _WRITES = 100, 25
 _ROUNDS = 3
+_THREADS = 4
 _HOURS = 24
+
+_Answer = TypeVar("_Answer")
 
 
 def parse_table(text: str) -> tuple[str, int]:
@@ -90,14 +98,16 @@ class OnceSink:
 
     def _remembered(self, keys: Mapping[str, None], time_left: TimeLeft) -> set[str]:
         now = self._clock()
-        found: set[str] = set()
-        for some in _parts(list(keys), _READS):
+
+        def read(some: Sequence[str], failed: threading.Event) -> set[str]:
+            found: set[str] = set()
             wanted: Any = {self._table: {"Keys": [{KEY: {"S": key}} for key in some], "ConsistentRead": True}}
-            for _ in self._rounds(time_left):
+            for _ in self._rounds(time_left, failed):
                 try:
                     answer = self._client.batch_get_item(RequestItems=wanted)
                 except Exception:  # whatever it was: unmarked, then: better twice than never
-                    return found
+                    failed.set()
+                    break
                 found.update(
                     item[KEY]["S"]
                     for item in answer.get("Responses", {}).get(self._table, ())
@@ -107,26 +117,47 @@ class OnceSink:
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break
-        return found
+            return found
+
+        return set().union(*self._side_by_side(read, list(_parts(list(keys), _READS))))
 
     def _remember(self, keys: Sequence[str], time_left: TimeLeft) -> None:
         expires_at = {"N": str(int(self._clock()) + self._keep_s)}
-        for some in _parts(keys, _WRITES):
+
+        def write(some: Sequence[str], failed: threading.Event) -> None:
             marks: Any = {
                 self._table: [{"PutRequest": {"Item": {KEY: {"S": key}, EXPIRES_AT: expires_at}}} for key in some]
             }
-            for _ in self._rounds(time_left):
+            for _ in self._rounds(time_left, failed):
                 try:
                     marks = self._client.batch_write_item(RequestItems=marks).get("UnprocessedItems")
                 except Exception:  # whatever it was: it is delivered; a redelivery will be sent on again
-                    return
+                    failed.set()
+                    break
                 if not marks:
                     break
 
-    def _rounds(self, time_left: TimeLeft) -> Iterator[int]:
+        self._side_by_side(write, list(_parts(keys, _WRITES)))
+
+    def _side_by_side(
+        self, call: Callable[[Sequence[str], threading.Event], _Answer], parts: list[Sequence[str]]
+    ) -> list[_Answer]:
+        # Once a call failed, the table is not asked for the rest: each might wait for seconds.
+        failed = threading.Event()
+        if len(parts) < 2:
+            return [call(part, failed) for part in parts]
+        return list(self._threads.map(call, parts, repeat(failed)))
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # a batch of a few events needs no threads
+
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="idempotency")
+
+    def _rounds(self, time_left: TimeLeft, failed: threading.Event) -> Iterator[int]:
         """Tries for what a throttled table leaves unprocessed."""
         for done in range(_ROUNDS):
-            if time_left.seconds() <= 0:
+            if failed.is_set() or time_left.seconds() <= 0:
                 return
             if done:
                 wait_s = self._backoff.wait_s(done)

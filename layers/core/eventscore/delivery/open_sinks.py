@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from eventscore.delivery.addresses import DISCARD, KAFKA, SinkAddress, parse_addresses
+from eventscore.delivery.batched import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from eventscore.delivery.sink import Sink
 from eventscore.errors import SettingsInvalid
 
@@ -32,7 +33,7 @@ def open_sinks(addresses: str, reject_queue_url: str, idempotency_table: str | N
         from eventscore.delivery.idempotency import OnceSink, parse_table
 
         table, keep_s = parse_table(idempotency_table)
-        sink = OnceSink(sink, table, clients.get("dynamodb"), keep_s=keep_s, clock=time.time)
+        sink = OnceSink(sink, table, clients.get("dynamodb", read_timeout_s=1.0), keep_s=keep_s, clock=time.time)
     return sink, _queue(reject_queue_url, clients)
 
 
@@ -81,17 +82,16 @@ class _Clients:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
 
-    def get(self, service: str) -> Any:
+    def get(self, service: str, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
         """The service's client: one attempt a call, since sinks try again by themselves, item by item."""
         from botocore.exceptions import NoRegionError
 
         from eventscore.aws import client
-        from eventscore.delivery.batched import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
         if service not in self._made:
             try:
                 self._made[service] = client(
-                    service, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S, attempts=1
+                    service, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=read_timeout_s, attempts=1
                 )
             except NoRegionError:
                 raise SettingsInvalid(REGION, "the region of the queues (Lambda sets it)", None) from None

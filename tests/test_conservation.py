@@ -22,6 +22,7 @@ from eventscore.artifact import Artifact
 from eventscore.delivery.route import Discard, Route, RoutedSink
 from eventscore.delivery.sqs import SqsSink
 from eventscore.records import Record
+from eventscore.scorer import VersionScorer
 from eventscore.scoring import Answer, score_messages
 from eventscore.service import NOT_SCORED, BatchResult, ScoringService
 from eventscore.sources.recognise import recognise
@@ -89,7 +90,7 @@ def process(
     records = source.records(invocation)
     scoring = ScoringService(sink, rejects, lambda: NOW)
     left = time_left or TimeLeft(lambda: 60.0)
-    return scoring.process(artifact, source.name, records, left, source.lanes(invocation)), records
+    return scoring.process(VersionScorer(artifact), source.name, records, left, source.lanes(invocation)), records
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -234,11 +235,11 @@ def test_close_to_the_timeout_it_stops_taking_work_delivers_what_is_scored_and_r
     sink = SINKS["sqs"](service, Waits().backoff)
     scoring = ScoringService(sink, sink, lambda: NOW, lambda: clock.now)
     records = [Record(small_model.message(order=n + 1), f"m-{n}") for n in range(1000)]
-    first = scoring.process(small_artifact, "sqs", records, clock.left)
+    first = scoring.process(VersionScorer(small_artifact), "sqs", records, clock.left)
     assert (first.scored, runs) == (1000, [1000]), "with time enough, one batch is one run"
     clock.remaining_s = 4 + RESERVE_S
     service.taken.clear()
-    second = scoring.process(small_artifact, "sqs", records, clock.left)
+    second = scoring.process(VersionScorer(small_artifact), "sqs", records, clock.left)
     assert runs == [1000, 200], "half of 4 s are 200 events of 10 ms"
     assert (second.scored, len(second.returned)) == (200, 800)
     assert sorted(service.taken) == sorted(f"m-{n}" for n in range(200))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import small_model
 from eventscore.artifact import Artifact
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation, DigestMismatch, SettingsInvalid
 from eventscore.function import ScoreFunction
 from eventscore.manifest import CONTRACT
@@ -50,7 +50,7 @@ class Queue:
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:
-                failures[position] = "throttled"
+                failures[position] = NotTaken("throttled")
             else:
                 self.bodies.append(json.loads(message.body))
                 self.origins.append(message.attributes["origin"])

@@ -139,3 +139,23 @@ def test_a_process_alone_needs_no_environment() -> None:
     assert told_ranks({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}) == Ranks(3, 4, 1)
     tables = {"contract": "c", "train": "a", "validation": "b", "test": "c"}
     assert parse_training_config({**tables, "fit": {"compile": "never"}}, "here").fit.compile == "never"
+
+
+def test_threads_wait_asleep_before_torch_comes_in_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from eventscore_cli.main import main\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': print(os.environ['OMP_WAIT_POLICY']); os._exit(0)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "main(['train', sys.argv[1]])"
+    )
+    orders.config(tmp_path)
+    (tmp_path / "t.toml").write_text('contract = "contract.toml"\ntrain = "a"\nvalidation = "b"\ntest = "c"\n')
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("OMP_WAIT_POLICY", None)
+    for told, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        command = [sys.executable, "-c", code, str(tmp_path / "t.toml")]
+        done = subprocess.run(command, env={**environment, **told}, capture_output=True, text=True, check=False)
+        assert done.stdout.split() == [expected], done.stderr

@@ -81,6 +81,7 @@ def command(
     from eventscore_training.config import load_training_config
     from eventscore_training.progress import Progress as Step
     from eventscore_training.ranks import told_ranks
+    from eventscore_training.threads import wait_asleep
 
     overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
     if (configuration is None) == (unfinished is None):
@@ -90,6 +91,7 @@ def command(
     publisher = _publisher(store, signing_key, channel, trusted_keys)
     # Before torch, whose import takes seconds.
     config = None if configuration is None else load_training_config(configuration, overrides)
+    wait_asleep()
     try:
         import torch  # noqa: F401  the error should name the extra, not a module inside the job
     except ImportError:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eventscore_training.config_steps import DistillConfig, PruneConfig
 from eventscore_training.errors import ConfigInvalid
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -24,7 +25,8 @@ class NetworkConfig(_Section):
     """The network: its kind and shape, how categories and numbers enter it, what stands between its layers.
 
     ``kind``: ``mlp``; ``wide-and-deep`` (a linear model of the raw fields beside it); ``tabm``, an ensemble of ``members`` that
-    share their weights (arXiv 2410.24210). ``min_count``: a category value with fewer training rows has no row of its own, it
+    share their weights (arXiv 2410.24210); without ``adapt_inputs`` they scale what the first layer answers but not what goes in,
+    and it is computed once for all of them. ``min_count``: a category value with fewer training rows has no row of its own, it
     trains the shared one. ``scaling``: ``standard`` (mean and deviation), ``robust`` (median and quartiles), ``quantile`` (to a
     normal distribution). ``clip_at``: a scaled number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
     (smooth clipping: arXiv 2407.04491, section 3). ``number_embedding``: arXiv 2203.05556; ``bins`` belong to
@@ -34,6 +36,7 @@ class NetworkConfig(_Section):
 
     kind: Literal["mlp", "wide-and-deep", "tabm"] = "mlp"
     members: Annotated[int, Field(ge=2, le=64)] = 8
+    adapt_inputs: bool = True
     widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 128)
     embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
     min_count: Annotated[int, Field(ge=1)] = 20
@@ -55,6 +58,7 @@ class NetworkConfig(_Section):
             self,
             {
                 "members": ("kind", ("tabm",)),
+                "adapt_inputs": ("kind", ("tabm",)),
                 "number_embedding_width": ("number_embedding", ("piecewise-linear", "periodic")),
                 "bins": ("number_embedding", ("piecewise-linear",)),
                 "frequencies": ("number_embedding", ("periodic",)),
@@ -164,7 +168,18 @@ class TrainingConfig(_Section):
     limits: tuple[str, ...] = ()
     network: NetworkConfig = NetworkConfig()
     fit: FitConfig = FitConfig()
+    distill: DistillConfig | None = None
+    prune: PruneConfig | None = None
     quantization: QuantizationConfig = QuantizationConfig()
+
+    @model_validator(mode="after")
+    def _steps_fit_the_network(self) -> Self:
+        kind, members = self.network.kind, self.network.members
+        pruning = self.prune.problem(kind, members) if self.prune else None
+        problem = self.distill.problem(kind, members, self.network.widths) if self.distill else None
+        if pruning or problem:
+            raise ValueError(pruning or problem)
+        return self
 
     @model_validator(mode="after")
     def _tables_are_told_once(self) -> Self:
@@ -232,9 +247,11 @@ def parse_training_config(document: Mapping[str, Any], origin: str) -> TrainingC
 def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(step) for step in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        sections: dict[str, type[_Section]] = {
+        sections: dict[str, type[BaseModel]] = {
             "network": NetworkConfig,
             "fit": FitConfig,
+            "distill": DistillConfig,
+            "prune": PruneConfig,
             "quantization": QuantizationConfig,
         }
         section = sections.get(str(detail["loc"][0]), TrainingConfig)

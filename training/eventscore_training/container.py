@@ -32,6 +32,7 @@ from eventscore_training.config import TrainingConfig, parse_training_config
 from eventscore_training.errors import ConfigInvalid, TrainingInterrupted
 from eventscore_training.progress import Progress
 from eventscore_training.ranks import told_ranks
+from eventscore_training.threads import wait_asleep
 
 ROOT = "ML_ROOT"
 STOPPED = 75
@@ -145,6 +146,7 @@ def _run(places: Places, environment: Mapping[str, str]) -> None:
     store = signer = None
     if order.store is not None:
         store, signer = open_store(order.store), Ed25519Signer.from_file(_key(places, environment))
+    wait_asleep()
     from eventscore_training.launch import launch  # torch
 
     trained = launch(order.config, _told, places.checkpoints)

@@ -74,7 +74,8 @@ def fit(  # noqa: PLR0915  read from top to bottom
     """
     device = next(network.parameters()).device
     here = ranks()
-    arrays = train.numbers, train.rows, train.label.astype(np.float32)
+    target = train.label if train.target is None else train.target
+    arrays = train.numbers, train.rows, target.astype(np.float32)
     batches = Batches(arrays, device, config.batch_size, config.device_memory_bytes, here)
     positive_weight = _positive_weight(train.label, config, device)
     logits_of = in_precision(network.member_logits, choose_precision(config, device), device)

@@ -8,7 +8,7 @@ import polars as pl
 
 from eventscore.contract import Contract
 from eventscore_training.errors import TableInvalid
-from eventscore_training.table import Part
+from eventscore_training.labels import Part
 
 
 def require_distinct_ids(frames: Mapping[Part, pl.DataFrame], contract: Contract, origins: Mapping[Part, str]) -> None:

@@ -32,8 +32,9 @@ Weights = NDArray[np.float32]
 class LayerWeights:
     """One hidden layer: ``((x * inner) @ weight.T) * outer + bias``, layer norm, activation.
 
-    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``inner [members, in]`` and
-    ``outer [members, out]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch norm is folded in.
+    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``outer [members, out]`` and, unless its
+    first layer adapts no inputs, ``inner [members, in]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch
+    norm is folded in.
     """
 
     weight: Weights
@@ -96,7 +97,8 @@ class Network(nn.Module):
         spread = 0 if number_embedding is None else number_embedding.width
         sizes = [numbers + spread + sum(each.width for each in vocabularies), *config.widths]
         self.hidden = nn.ModuleList(
-            Linear(inner, outer, self.members, first=place == 0) for place, (inner, outer) in enumerate(pairwise(sizes))
+            Linear(inner, outer, self.members, first=place == 0, adapt_inputs=place > 0 or config.adapt_inputs)
+            for place, (inner, outer) in enumerate(pairwise(sizes))
         )
         self.norms = nn.ModuleList(MemberNorm.of(config.norm, width, self.members) for width in config.widths)
         for layer in self.hidden:
@@ -172,7 +174,8 @@ def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -
     count = len(encoding.means)
     embedding: NumberEmbedding | None = None
     if config.number_embedding == "piecewise-linear" and count:
-        embedding = PiecewiseLinear(learn_edges(numbers[:, :count], config.bins), config.number_embedding_width)
+        edges = encoding.edges or learn_edges(numbers[:, :count], config.bins)
+        embedding = PiecewiseLinear(edges, config.number_embedding_width)
     elif config.number_embedding == "periodic" and count:
         embedding = Periodic(
             count, config.number_embedding_width, frequencies=config.frequencies, scale=config.frequency_scale

@@ -13,7 +13,8 @@ from eventscore.contract import Contract
 from eventscore_training.config import TrainingConfig
 from eventscore_training.errors import TableInvalid
 from eventscore_training.identities import require_distinct_ids
-from eventscore_training.table import Part, Table, check_table, read_frame
+from eventscore_training.labels import Part
+from eventscore_training.table import Table, check_table, read_frame
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from eventscore.artifact import Artifact
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
 
 
 class LiveModel:

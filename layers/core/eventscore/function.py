@@ -148,7 +148,12 @@ class ScoreFunction:
         records = source.records(invocation)
         returned: dict[int, str] = {}
         failures: list[Exception] = []
-        groups = self._router.batch(invocation, records)
+        began = time.perf_counter()
+        try:
+            groups = self._router.batch(invocation, records)
+        except SettingsInvalid as error:
+            self._tell_batch(NO_MODEL, source.name, NO_VERSION, records, _all_returned(records, error), began)
+            raise
         for model, positions in groups.items():
             began = time.perf_counter()
             own = records if len(groups) == 1 else [records[position] for position in positions]
@@ -163,12 +168,17 @@ class ScoreFunction:
                 result = self._service.process(scorer, source.name, own)
                 if isinstance(scorer, FallbackRule):
                     self._telemetry(scorer.model).fallback(source.name, result.scored)
-            origins = {position: own[position].origin for position in result.returned}
-            self._telemetry(model or NO_MODEL).batch(source.name, version, result, _ms_since(began), origins)
+            self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
         return source.response(invocation, returned)
+
+    def _tell_batch(
+        self, model: str, source: str, version: str, records: Sequence[Record], result: BatchResult, began: float
+    ) -> None:
+        origins = {position: records[position].origin for position in result.returned}
+        self._telemetry(model).batch(source, version, result, _ms_since(began), origins)
 
     def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
         messages = [_message(event) for event in events]

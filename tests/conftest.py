@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,15 @@ from eventscore.signing import Ed25519Signer, Ed25519Verifier
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import ModelVersions
 
+# Test processes share the cores; torch's threads must not spin while they wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the developer's AWS account or settings."""
-    import os
-
     for name in list(os.environ):
         if name.startswith(("EVENTSCORE_", "AWS_", "POWERTOOLS_")):
             monkeypatch.delenv(name)

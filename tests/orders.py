@@ -13,7 +13,8 @@ import polars as pl
 
 from eventscore.contract import Contract, parse_contract
 from eventscore_training.config import TrainingConfig, parse_training_config
-from eventscore_training.table import Part, Table, check_table
+from eventscore_training.labels import Part
+from eventscore_training.table import Table, check_table
 
 CONTRACT_TOML = """\
 format = 1

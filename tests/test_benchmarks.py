@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 import small_model
 from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
+from eventscore_training.config import QuantizationConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -104,6 +108,92 @@ def test_a_contestant_that_scores_otherwise_is_found_out(throughput: Any, versio
         throughput.check_agreement({"floor": throughput.Floor(version[1]), "liar": Liar()}, invocation)
 
 
+def made_adult(folder: Path) -> None:
+    """adult-train.csv and adult-test.csv as the UCI repository has them, in small: no header, `?` for a gap, a dot in the test's labels."""
+    random = np.random.default_rng(0)
+    for part, rows, dot in (("train", 400, ""), ("test", 120, ".")):
+        lines = ["|1x3 Cross validator"] if part == "test" else []
+        for age, hours in zip(random.integers(17, 90, rows), random.integers(1, 99, rows), strict=True):
+            rich = ">50K" if age + hours + random.normal(0, 20) > 100 else "<=50K"
+            work = random.choice(["Private", "Local-gov", "?"])
+            told = f"{work}, {random.integers(9999)}, HS-grad, 9, Divorced, Sales, Husband, White, Male, 0, 0"
+            lines.append(f"{age}, {told}, {hours}, Cuba, {rich}{dot}")
+        (folder / f"adult-{part}.csv").write_text("\n".join(lines) + "\n\n")
+
+
+def made_covtype(folder: Path) -> None:
+    """covtype-10k-sample.csv in small, with three of its seven classes."""
+    random = np.random.default_rng(0)
+    elevation, soil = random.integers(1900, 3800, 500), random.integers(0, 3, 500)
+    cover = 1 + (elevation + 300 * soil + random.normal(0, 100, 500) > 2700) + 5 * (elevation > 3400)
+    hot = {f"Wilderness_Area{place + 1}": (soil == place).astype(int) for place in range(3)}
+    hot |= {f"Soil_Type{place + 1}": (soil == place).astype(int) for place in range(3)}
+    pl.DataFrame({"Elevation": elevation, **hot, "Cover_Type": cover}).write_csv(folder / "covtype-10k-sample.csv")
+
+
+def made_california(folder: Path) -> None:
+    """california-housing.csv in small, with gaps where the real one has them."""
+    random = np.random.default_rng(0)
+    income, ocean = random.gamma(4, 1, 500).round(4), random.choice(["INLAND", "NEAR BAY"], 500)
+    value = (40_000 * income + 50_000 * (ocean == "INLAND") + random.normal(0, 5_000, 500)).clip(0)
+    rooms = [None if gap else int(value) for gap, value in zip(random.random(500) < 0.1, value // 100, strict=True)]
+    columns = {"total_bedrooms": rooms, "median_income": income, "median_house_value": value, "ocean_proximity": ocean}
+    pl.DataFrame(columns).write_csv(folder / "california-housing.csv")
+
+
+@pytest.fixture
+def accuracy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The comparison as a module."""
+    pytest.importorskip("torch")
+    pytest.importorskip("lightgbm")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    # Two threads that wait for each other on a busy machine take minutes for a table of this size.
+    monkeypatch.setattr(importlib.import_module("baselines"), "_THREADS", 1)
+    return importlib.import_module("accuracy")
+
+
+ACCURACY = {
+    "adult": (made_adult, ["roc_auc", "pr_auc", "log_loss", "calibration_error"]),
+    "covtype-10k": (
+        made_covtype,
+        ["accuracy", "macro_f1", "roc_auc", "pr_auc", "log_loss", "calibration_error"],
+    ),
+    "california": (made_california, ["rmse", "mae", "r2"]),
+}
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", ACCURACY)
+def test_accuracy_compares_all_sides_on_the_same_figures(accuracy: Any, name: str, tmp_path: Path) -> None:
+    made, figures = ACCURACY[name]
+    made(tmp_path)
+    task = accuracy.TASKS[name](tmp_path, tmp_path)
+    assert {part: table.rows for part, table in task.parts.items()} == (
+        {"train": 320, "validation": 80, "test": 120}
+        if name == "adult"
+        else {"train": 320, "validation": 80, "test": 100}
+    )
+    # The benchmark's own networks take minutes; these learn these tables as well.
+    small = {
+        "network": task.config.network.model_copy(update={"kind": "mlp", "members": 8, "widths": (16,)}),
+        "fit": task.config.fit.model_copy(
+            update={"epochs": 40, "batch_size": 32, "learning_rate": 0.01, "sanity": False}
+        ),
+        "quantization": QuantizationConfig(weights="per-channel", ranges="min-max"),
+    }
+    found = accuracy.compare(dataclasses.replace(task, config=task.config.model_copy(update=small)), 0.01)
+    assert list(found) == ["ours", "lightgbm", "logistic", "int8_minus_fp32"]
+    assert list(found["ours"]) == [*figures, "seconds", "graph_bytes"]
+    assert list(found["lightgbm"]) == [*figures, "seconds", "tried"]
+    assert list(found["logistic"]) == [*figures, "seconds"]
+    assert list(found["int8_minus_fp32"]) == figures
+    json.dumps(found)
+    guess = {"roc_auc": 0.5, "r2": 0.0}
+    for side in ("ours", "lightgbm", "logistic"):
+        for figure, level in guess.items():
+            assert found[side].get(figure, 1) > level + 0.15, (side, found[side])
+
+
 @pytest.mark.emulator
 @pytest.mark.sam
 def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer) -> None:
@@ -115,3 +205,29 @@ def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer
     assert list(document) == [*contestants, "ours_to_floor", "ours_to_peer", "parts_ms"]
     assert all(document[name] > 0 for name in contestants)
     assert {"process", "connect", "pull", "verify", "session", "golden"} <= document["parts_ms"].keys()
+
+
+@pytest.mark.training
+def test_training_prints_one_json_object_and_all_learn_the_same_table() -> None:
+    pytest.importorskip("torch")
+    small = ("--rows", "4000", "--epochs", "8", "--batch-size", "64", "--rounds", "1", "--workers", "0")
+    (line,) = run("training.py", "--json", "--threads", "1", *small)
+    document = json.loads(line)
+    contestants = ["ours", "dataloader", "sklearn"]
+    ratios = ["dataloader_workers", "ours_to_dataloader", "ours_to_sklearn", "machine"]
+    assert list(document) == ["device", "threads", *contestants, *ratios]
+    for name in contestants:
+        assert list(document[name]) == ["rows_per_second", "roc_auc", "log_loss"]
+        assert document[name]["rows_per_second"] > 0
+        assert document[name]["roc_auc"] > 0.6, "it learns nothing, so its speed says nothing"
+    assert document["ours"]["roc_auc"] > document["dataloader"]["roc_auc"] - 0.02
+    assert "CPUs" in document["machine"]
+
+
+@pytest.mark.training
+def test_both_sides_of_the_training_benchmark_have_networks_of_the_same_size(throughput: Any) -> None:
+    training, peers = importlib.import_module("training"), importlib.import_module("training_peers")
+    plain = peers.PlainNetwork(20, 6, training.EMBEDDING, training.WIDTHS, training.DROPOUT)
+    ours = training.new_network(20, 6)
+    sizes = [sorted(parameter.numel() for parameter in network.parameters()) for network in (plain, ours)]
+    assert sizes[0] == sizes[1]

@@ -216,7 +216,7 @@ def test_a_bucket_that_is_not_there_is_no_missing_file() -> None:
 def test_a_location_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
     assert open_store(str(tmp_path)).url == str(tmp_path)
     assert open_store("s3://models/some/prefix/").url == "s3://models/some/prefix"
-    for wrong in ("gs://models", "s3://"):
+    for wrong in ("s3:/models", "s3:models", "gs://models", "s3://"):
         with pytest.raises(StoreUnavailable, match="expected s3://bucket"):
             open_store(wrong)
 

@@ -21,6 +21,7 @@ from eventscore.store.versions import ModelVersions
 from eventscore_cli.contract import check
 from eventscore_training import GateFailed, TableInvalid, TrainedVersion, publish, train
 from eventscore_training.gates import gate_results
+from eventscore_training.judges import judge_of
 from eventscore_training.slices import MISSING, groups_of, measured_groups, measured_slices, slices_of
 from eventscore_training.table import check_table
 
@@ -59,7 +60,7 @@ def test_slices_are_values_quarters_and_gaps() -> None:
     scores = np.where(table.label == 1, 0.7, 0.3).astype(np.float32)
     bad = (table.columns["country"] == "SE").fill_null(False).to_numpy()
     scores[bad] = 1 - scores[bad]
-    found = slices_of(table, ("country", "amount", "region"), scores, min_rows=50)
+    found = slices_of(table, ("country", "amount", "region"), scores, 50, judge_of(terms))
     assert {each.value for each in found if each.field == "country"} == {"FR", "DE", "ES", "IT", "SE", MISSING}
     amounts = [each for each in found if each.field == "amount"]
     assert sum(each.rows for each in amounts) == 3000
@@ -75,7 +76,7 @@ def test_groups_are_compared_at_the_decision() -> None:
     table = check_table(with_region(orders.frame()), terms, "test", "orders", "0" * 64)
     north = (table.aside["region"] == "north").to_numpy()
     scores = np.where(north, 0.4, 0.39).astype(np.float32)
-    groups = groups_of(table, terms.gates.groups, terms, scores)
+    groups = groups_of(table, terms.gates.groups, terms, scores, judge_of(terms))
     assert {group.value: group.rate for group in groups} == {"north": 1.0, "south": 0.0}
     measured, details = measured_groups(groups, "region")
     assert measured["groups.max_rate_difference"] == 1

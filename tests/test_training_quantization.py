@@ -15,6 +15,7 @@ from eventscore_training import train  # noqa: E402
 from eventscore_training.config import NetworkConfig, QuantizationConfig  # noqa: E402
 from eventscore_training.encoding import learn_encoding  # noqa: E402
 from eventscore_training.export import build_graph  # noqa: E402
+from eventscore_training.judges import judge_of  # noqa: E402
 from eventscore_training.network import Network  # noqa: E402
 from eventscore_training.quantization_search import Candidate, _choose, search_quantization  # noqa: E402
 from eventscore_training.quantize import Recipe, layers_of, quantize  # noqa: E402
@@ -23,6 +24,7 @@ from eventscore_training.table import graph_inputs  # noqa: E402
 pytestmark = pytest.mark.training
 
 CONTRACT = orders.contract()
+JUDGE = judge_of(CONTRACT)
 TRAIN = orders.table("train")
 VALIDATION = orders.table("validation", seed=1)
 RECIPES = [
@@ -65,7 +67,7 @@ def test_no_recipe_lets_an_outlier_move_the_event_beside_it(recipe: Recipe) -> N
 
 
 def test_every_recipe_is_tried_and_told_beside_float32() -> None:
-    found = search_quantization(FP32, CONTRACT, TRAIN, VALIDATION, QuantizationConfig(), 0)
+    found = search_quantization(FP32, CONTRACT, TRAIN, VALIDATION, QuantizationConfig(), 0, JUDGE)
     assert found.candidates[0].recipe == "float32"
     assert {each.recipe for each in found.candidates[1:]} >= {str(recipe) for recipe in RECIPES[:6]}
     assert [each.recipe for each in found.candidates if each.chosen] == [str(found.recipe)]
@@ -77,7 +79,7 @@ def test_every_recipe_is_tried_and_told_beside_float32() -> None:
 
 def test_a_recipe_that_is_named_is_the_only_one_tried() -> None:
     config = QuantizationConfig(weights="per-tensor", ranges="percentile", float_layers=("layer2",))
-    found = search_quantization(FP32, CONTRACT, TRAIN, VALIDATION, config, 0)
+    found = search_quantization(FP32, CONTRACT, TRAIN, VALIDATION, config, 0, JUDGE)
     assert found.recipe == Recipe("per-tensor", "percentile", ("layer2",))
     assert len(found.candidates) == 2
 
@@ -85,16 +87,16 @@ def test_a_recipe_that_is_named_is_the_only_one_tried() -> None:
 def test_a_layer_stays_in_float_where_no_whole_int8_graph_keeps_the_gate() -> None:
     gates = CONTRACT.gates.model_copy(update={"max_int8_row_difference": 1e-9})
     contract = CONTRACT.model_copy(update={"gates": gates})
-    found = search_quantization(FP32, contract, TRAIN, VALIDATION, QuantizationConfig(ranges="min-max"), 0)
+    found = search_quantization(FP32, contract, TRAIN, VALIDATION, QuantizationConfig(ranges="min-max"), 0, JUDGE)
     assert [each.recipe.count("in float") for each in found.candidates[-2:]] == [1, 1]
     # Nothing keeps such a gate; the least harmful is there to be refused by name.
     assert not any(each.passed for each in found.candidates[1:])
-    least = min(found.candidates[1:], key=lambda each: (each.auc_loss, each.largest_difference))
+    least = min(found.candidates[1:], key=lambda each: (each.loss, each.largest_difference))
     assert str(found.recipe) == least.recipe
 
 
 def test_a_spent_budget_leaves_the_first_recipe() -> None:
-    found = search_quantization(FP32, CONTRACT, TRAIN, VALIDATION, QuantizationConfig(budget_s=1e-9), 0)
+    found = search_quantization(FP32, CONTRACT, TRAIN, VALIDATION, QuantizationConfig(budget_s=1e-9), 0, JUDGE)
     assert found.recipe == Recipe()
     assert len(found.candidates) == 2
 

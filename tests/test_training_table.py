@@ -165,8 +165,10 @@ def test_a_column_of_times_is_split_like_text(tmp_path: Path, zone: str | None) 
 
 
 def test_parts_that_overlap_in_time_are_told_of(tmp_path: Path) -> None:
-    config = job(tmp_path)
-    files = dict.fromkeys(("train", "validation", "test"), config.table)
+    files = {}
+    for seed, part in enumerate(("train", "validation", "test")):
+        files[part] = tmp_path / f"{part}.parquet"
+        orders.frame(seed=seed).write_parquet(files[part])
     parts = read_parts(job(tmp_path, table=None, validation_share=None, test_share=None, **files), orders.contract())
     assert "overlap in time" in parts.method
 

@@ -27,6 +27,7 @@ _COMMANDS = {
     "versions": "eventscore_cli.versions",
     "promote": "eventscore_cli.promote",
     "score": "eventscore_cli.score",
+    "cost": "eventscore_cli.cost",
     "demo": "eventscore_cli.demo",
 }
 

@@ -44,17 +44,17 @@ def trusted_keys_option(command: Command) -> Command:
     )(command)
 
 
-def signing_key_option(command: Command) -> Command:
+def signing_key_option(*, required: bool = True) -> Callable[[Command], Command]:
     """``--signing-key``: the private key."""
     return click.option(
         "--signing-key",
         envvar=SIGNING_KEY,
-        required=True,
+        required=required,
         show_envvar=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="The private key that signs the version (make one with `eventscore keys new FILE`).",
-    )(command)
+    )
 
 
 def verifier(trusted_keys: Sequence[str]) -> Ed25519Verifier:

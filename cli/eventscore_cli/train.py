@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from eventscore.settings import SIGNING_KEY
+from eventscore.store.versions import CHANNEL_NAMES
+from eventscore_cli.options import signing_key_option, trusted_keys_option
+from eventscore_cli.publishing import Publisher
 
 _SHORT = {
     "roc_auc": "ROC-AUC",
@@ -41,29 +47,51 @@ class _Interrupted(click.ClickException):
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train. [default: as the file says]"
 )
+@click.option(
+    "--store",
+    metavar="LOCATION",
+    help="Publish the version there, if it passes its gates: a folder, or s3://bucket[/prefix]. Needs --signing-key.",
+)
+@signing_key_option(required=False)
+@click.option("--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="With --store: point this channel at it.")
+@trusted_keys_option
 def command(
-    configuration: Path | None, unfinished: Path | None, runs: Path | None, seed: int | None, device: str | None
+    configuration: Path | None,
+    unfinished: Path | None,
+    runs: Path | None,
+    seed: int | None,
+    device: str | None,
+    store: str | None,
+    signing_key: Path | None,
+    channel: str | None,
+    trusted_keys: Sequence[str],
 ) -> None:
     """Train a version as TRAINING.TOML says: from a table and a contract to one calibrated int8 graph.
 
-    The run's folder then holds the version, unsigned, with its report.html. `eventscore publish` signs it. Needs the
-    train extra: pip install 'eventscore[train]'. A SIGTERM (a spot machine that is taken away) leaves a checkpoint and
-    ends with exit code 75.
+    The run's folder then holds the version, unsigned, with its report.html. `eventscore publish` signs it and writes it
+    to the model store; --store does so at once. Needs the train extra: pip install 'eventscore[train]'. A SIGTERM (a
+    spot machine that is taken away) leaves a checkpoint and ends with exit code 75.
 
     \b
     Example: eventscore train examples/flights/training.toml
+             eventscore train training.toml --store s3://my-models --signing-key key.pem --promote canary
+    On two GPUs: torchrun --nproc-per-node 2 -m eventscore_cli train training.toml
     """
     from eventscore_training import TrainingInterrupted, resume, train
     from eventscore_training.config import load_training_config
     from eventscore_training.progress import Progress as Step
+    from eventscore_training.ranks import told_ranks
+    from eventscore_training.threads import wait_asleep
 
     overrides = {key: value for key, value in (("runs", runs), ("seed", seed), ("device", device)) if value is not None}
     if (configuration is None) == (unfinished is None):
         raise click.UsageError("expected TRAINING.TOML or --resume FOLDER")
     if unfinished is not None and overrides:
         raise click.UsageError("--resume goes on with the settings that the training began with; leave the others out")
+    publisher = _publisher(store, signing_key, channel, trusted_keys)
     # Before torch, whose import takes seconds.
     config = None if configuration is None else load_training_config(configuration, overrides)
+    wait_asleep()
     try:
         import torch  # noqa: F401  the error should name the extra, not a module inside the job
     except ImportError:
@@ -91,6 +119,8 @@ def command(
             trained = train(config, show) if config is not None else resume(Path(str(unfinished)), show)
         except TrainingInterrupted as error:
             raise _Interrupted(str(error)) from None
+    if not told_ranks().first:
+        return  # process 0 of several speaks for all
     names = [_SHORT.get(name, name) for name in trained.report.metrics["int8"]]
     table = Table("test part", *names, box=None, pad_edge=False)
     for precision, metrics in trained.report.metrics.items():
@@ -100,3 +130,20 @@ def command(
         sign = "[green]passed[/green]" if gate.passed else "[red]missed[/red]"
         console.print(f"gate {gate.name}: {sign}, limit {gate.limit:g}, measured {gate.measured:g}")
     click.echo(trained.folder)
+    if publisher is not None:
+        publisher.publish(trained, channel)
+
+
+def _publisher(
+    store: str | None, signing_key: Path | None, channel: str | None, trusted_keys: Sequence[str]
+) -> Publisher | None:
+    """A key or a store that cannot be used is told before the training, not after it."""
+    if store is None:
+        if channel is not None:
+            raise click.UsageError("--promote needs --store: a channel points at a version in a store")
+        return None
+    if signing_key is None:
+        raise click.UsageError(
+            f"--store needs --signing-key FILE (or {SIGNING_KEY}): only signed versions are published"
+        )
+    return Publisher.ready(store, signing_key, trusted_keys)

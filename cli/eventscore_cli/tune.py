@@ -46,8 +46,10 @@ def command(configuration: Path, budget: float, storage: Path, trials: int | Non
     Example: eventscore tune training.toml --budget 10m --storage tuning.log
     """
     from eventscore_training.config import load_training_config
+    from eventscore_training.threads import wait_asleep
 
     config = load_training_config(configuration)
+    wait_asleep()
     try:
         import optuna  # noqa: F401  the error should name the extra
         import torch  # noqa: F401

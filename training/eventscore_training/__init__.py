@@ -7,6 +7,8 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `table`, `split`: rows that keep the contract, cut by time;
 - `encoding`, `number_embedding`, `layers`, `network`: what is learned;
 - `sanity`, `optimise`, `fit`, `seeds`, `divergence`: how it is learned, and what stops it; `checkpoint`: so that it survives that;
+- `batches`, `dropout`, `precision`, `compilation`, `threads`: what makes a step fast;
+- `ranks`, `distributed`, `launch`: several processes at once;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
 - `evaluate`, `gates`: how good it is, and whether that is enough;
 - `baseline`, `golden`, `report`: what travels with it;
@@ -28,6 +30,7 @@ from eventscore_training.errors import (
     GateFailed,
     GateResult,
     NothingLearned,
+    RankLost,
     RunIncomplete,
     TableInvalid,
     TaskNotSupported,
@@ -40,6 +43,7 @@ from eventscore_training.errors import (
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.publish import publish
 from eventscore_training.run import TrainedVersion, load_run
+from eventscore_training.threads import wait_asleep
 
 __all__ = [
     "CheckpointMismatch",
@@ -52,6 +56,7 @@ __all__ = [
     "NothingLearned",
     "OnProgress",
     "Progress",
+    "RankLost",
     "RunIncomplete",
     "TableInvalid",
     "TaskNotSupported",
@@ -97,8 +102,8 @@ def resume(folder: Path, on_progress: OnProgress | None = None) -> TrainedVersio
 
 def _run(config: TrainingConfig, on_progress: OnProgress | None, checkpoints: Path | None) -> TrainedVersion:
     # torch and onnx cost seconds, and whoever only publishes or reads help needs neither.
-    from eventscore_training.job import run_job
+    wait_asleep()
+    from eventscore_training.launch import launch
     from eventscore_training.progress import silent
-    from eventscore_training.tracking import tracked
 
-    return tracked(config, on_progress or silent, lambda told: run_job(config, told, checkpoints))
+    return launch(config, on_progress or silent, checkpoints)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eventscore_training.evaluate import CALIBRATION_BINS
+from eventscore_training.weighted import Weighted
 
 RESAMPLES = 300
 LEVEL = 0.95
@@ -30,55 +30,17 @@ def blocks_of(time_us: NDArray[np.int64] | None, rows: int) -> tuple[NDArray[np.
     return stretch, f"{_STRETCHES} stretches of time (there are too few days)"
 
 
-def intervals(
-    label: NDArray[np.int8], scores: NDArray[np.float32], block: NDArray[np.int64], seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric, by its name: percentiles over 300 resamples of the blocks.
+def intervals(figures: Weighted, block: NDArray[np.int64], seed: int = 0) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of each figure, by its name: percentiles over 300 resamples of the blocks.
 
-    A resample that holds one class is left out.
+    A resample that does not have a figure (a ranking, where it holds one class) is left out for that figure.
     """
     random, blocks = np.random.default_rng(seed), int(block.max()) + 1
-    figures = _Weighted(label, scores)
-    drawn: list[dict[str, float]] = []
+    drawn: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
         times = np.bincount(random.integers(0, blocks, blocks), minlength=blocks)
-        found = figures.measure(times[block].astype(np.float64))
-        if found is not None:
-            drawn.append(found)
-    if not drawn:
-        return {}
+        for name, value in figures.measure(times[block].astype(np.float64)).items():
+            drawn.setdefault(name, []).append(value)
     tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    bounds = {name: np.quantile([each[name] for each in drawn], tails) for name in drawn[0]}
+    bounds = {name: np.quantile(values, tails) for name, values in drawn.items()}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
-
-
-class _Weighted:
-    """Metrics of rows that count several times or not at all. What does not depend on the weights is computed once."""
-
-    def __init__(self, label: NDArray[np.int8], scores: NDArray[np.float32]) -> None:
-        self._positive = label == 1
-        self._scores = scores.astype(np.float64)
-        self._rank = np.unique(scores, return_inverse=True)[1]
-        probability = np.clip(self._scores, 1e-7, 1 - 1e-7)
-        self._loss = -np.where(self._positive, np.log(probability), np.log1p(-probability))
-        self._bin = np.minimum((self._scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-
-    def measure(self, weight: NDArray[np.float64]) -> dict[str, float] | None:
-        """The metrics under ``weight`` ``[n]``; None where only one class weighs anything."""
-        whole, positives = weight.sum(), weight[self._positive].sum()
-        if positives in (0, whole):
-            return None
-        positive = np.bincount(self._rank, weight * self._positive)
-        negative = np.bincount(self._rank, weight * ~self._positive)
-        above, chosen = np.cumsum(positive[::-1]), np.cumsum((positive + negative)[::-1])
-        precision = np.divide(above, chosen, out=np.zeros_like(above), where=chosen > 0)
-        ranked = float(positive @ (np.cumsum(negative) - negative / 2))
-        gap = np.bincount(self._bin, weight * (self._scores - self._positive), minlength=CALIBRATION_BINS)
-        return {
-            "roc_auc": ranked / float(positives * (whole - positives)),
-            "pr_auc": float(precision @ positive[::-1] / positives),
-            "log_loss": float(weight @ self._loss / whole),
-            "calibration_error": float(np.abs(gap).sum() / whole),
-            "mean_score": float(weight @ self._scores / whole),
-            "positive_share": float(positives / whole),
-        }

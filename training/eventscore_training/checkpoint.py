@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from eventscore_training.config import TrainingConfig
+from eventscore_training.distributed import from_first, in_any, ranks
 from eventscore_training.errors import CheckpointMismatch, TrainingInterrupted
 
 STATES = "checkpoint-*.pt"
@@ -69,10 +71,11 @@ class Checkpoint:
             CheckpointMismatch: the contract, a table or the configuration is another one.
 
         """
-        file = self._file(seed)
-        if not file.is_file():
+        # Process 0 reads it for all: on other machines the file may not be.
+        content = from_first(_content, self._file(seed))
+        if content is None:
             return None
-        saved = torch.load(file, map_location=device, weights_only=True)
+        saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         if (saved["format"], saved["fingerprint"]) != (CHECKPOINT_FORMAT, self._fingerprint):
             raise CheckpointMismatch(self.folder)
         for name, part in parts.items():
@@ -84,12 +87,19 @@ class Checkpoint:
         return Place(**{**place, "order_random": place["order_random"].cpu(), "random": place["random"].cpu()})
 
     def save(self, seed: int, place: Place, device: torch.device, **parts: Stateful) -> None:
-        """Write the checkpoint of the seed's fit.
+        """Write the checkpoint of the seed's fit (process 0 for all).
 
         Raises:
-            TrainingInterrupted: a SIGTERM came, and this was the last thing to do.
+            TrainingInterrupted: a SIGTERM came, to whichever process, and this was the last thing to do.
 
         """
+        if ranks().first:
+            self._write(seed, place, device, parts)
+        # All wait here until it is written.
+        if in_any(self._stop):
+            raise TrainingInterrupted(self.folder)
+
+    def _write(self, seed: int, place: Place, device: torch.device, parts: Mapping[str, Stateful]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / JOB).write_text(_absolute(self._config).model_dump_json(indent=2), encoding="utf-8")
         state = {
@@ -104,8 +114,6 @@ class Checkpoint:
         unfinished = file.with_suffix(f".{os.getpid()}")
         torch.save(state, unfinished)
         unfinished.replace(file)
-        if self._stop:
-            raise TrainingInterrupted(self.folder)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -131,6 +139,10 @@ class Checkpoint:
 
     def _asked(self, *_: object) -> None:
         self._stop = True
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 def records(evaluations: Sequence[Any]) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eventscore_training.config_steps import DistillConfig, PruneConfig
 from eventscore_training.errors import ConfigInvalid
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -24,7 +25,8 @@ class NetworkConfig(_Section):
     """The network: its kind and shape, how categories and numbers enter it, what stands between its layers.
 
     ``kind``: ``mlp``; ``wide-and-deep`` (a linear model of the raw fields beside it); ``tabm``, an ensemble of ``members`` that
-    share their weights (arXiv 2410.24210). ``min_count``: a category value with fewer training rows has no row of its own, it
+    share their weights (arXiv 2410.24210); without ``adapt_inputs`` they scale what the first layer answers but not what goes in,
+    and it is computed once for all of them. ``min_count``: a category value with fewer training rows has no row of its own, it
     trains the shared one. ``scaling``: ``standard`` (mean and deviation), ``robust`` (median and quartiles), ``quantile`` (to a
     normal distribution). ``clip_at``: a scaled number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
     (smooth clipping: arXiv 2407.04491, section 3). ``number_embedding``: arXiv 2203.05556; ``bins`` belong to
@@ -34,6 +36,7 @@ class NetworkConfig(_Section):
 
     kind: Literal["mlp", "wide-and-deep", "tabm"] = "mlp"
     members: Annotated[int, Field(ge=2, le=64)] = 8
+    adapt_inputs: bool = True
     widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 128)
     embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
     min_count: Annotated[int, Field(ge=1)] = 20
@@ -55,6 +58,7 @@ class NetworkConfig(_Section):
             self,
             {
                 "members": ("kind", ("tabm",)),
+                "adapt_inputs": ("kind", ("tabm",)),
                 "number_embedding_width": ("number_embedding", ("piecewise-linear", "periodic")),
                 "bins": ("number_embedding", ("piecewise-linear",)),
                 "frequencies": ("number_embedding", ("periodic",)),
@@ -78,7 +82,9 @@ class FitConfig(_Section):
     probabilities that this moves. ``seeds``: how many networks are trained; the best on the validation table is kept.
     ``sanity``: first let a copy learn 128 rows by heart, and stop where it cannot. Training stops early when ``patience``
     evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table; the
-    best weights are kept.
+    best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32. ``compile``: torch.compile;
+    ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table may take on the device; a
+    larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -100,6 +106,9 @@ class FitConfig(_Section):
     select_by: Literal["log_loss", "roc_auc"] = "log_loss"
     seeds: Annotated[int, Field(ge=1, le=20)] = 1
     sanity: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "never", "always"] = "auto"
+    device_memory_bytes: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _pairs_fit(self) -> Self:
@@ -159,7 +168,18 @@ class TrainingConfig(_Section):
     limits: tuple[str, ...] = ()
     network: NetworkConfig = NetworkConfig()
     fit: FitConfig = FitConfig()
+    distill: DistillConfig | None = None
+    prune: PruneConfig | None = None
     quantization: QuantizationConfig = QuantizationConfig()
+
+    @model_validator(mode="after")
+    def _steps_fit_the_network(self) -> Self:
+        kind, members = self.network.kind, self.network.members
+        pruning = self.prune.problem(kind, members) if self.prune else None
+        problem = self.distill.problem(kind, members, self.network.widths) if self.distill else None
+        if pruning or problem:
+            raise ValueError(pruning or problem)
+        return self
 
     @model_validator(mode="after")
     def _tables_are_told_once(self) -> Self:
@@ -227,9 +247,11 @@ def parse_training_config(document: Mapping[str, Any], origin: str) -> TrainingC
 def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(step) for step in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        sections: dict[str, type[_Section]] = {
+        sections: dict[str, type[BaseModel]] = {
             "network": NetworkConfig,
             "fit": FitConfig,
+            "distill": DistillConfig,
+            "prune": PruneConfig,
             "quantization": QuantizationConfig,
         }
         section = sections.get(str(detail["loc"][0]), TrainingConfig)

@@ -9,6 +9,8 @@ Folders below ``/opt/ml`` (another root: ``ML_ROOT``), each of which an environm
 - ``model`` (``SM_MODEL_DIR``): the finished run; ``checkpoints`` (``SM_CHECKPOINT_DIR``): gone on from after an interruption;
 - ``output/failure`` (``SM_OUTPUT_DIR``): the message, if it fails.
 
+Several GPUs: ``torchrun --nproc-per-node 4 -m eventscore_training.container``; process 0 writes and publishes.
+
 Exit codes: 0 done, 1 failed, 75 stopped by SIGTERM with a checkpoint: start it again.
 """
 
@@ -29,6 +31,8 @@ from eventscore.settings import SIGNING_KEY
 from eventscore_training.config import TrainingConfig, parse_training_config
 from eventscore_training.errors import ConfigInvalid, TrainingInterrupted
 from eventscore_training.progress import Progress
+from eventscore_training.ranks import told_ranks
+from eventscore_training.threads import wait_asleep
 
 ROOT = "ML_ROOT"
 STOPPED = 75
@@ -142,10 +146,12 @@ def _run(places: Places, environment: Mapping[str, str]) -> None:
     store = signer = None
     if order.store is not None:
         store, signer = open_store(order.store), Ed25519Signer.from_file(_key(places, environment))
-    from eventscore_training.job import run_job  # torch
-    from eventscore_training.tracking import tracked
+    wait_asleep()
+    from eventscore_training.launch import launch  # torch
 
-    trained = tracked(order.config, _told, lambda told: run_job(order.config, told, places.checkpoints))
+    trained = launch(order.config, _told, places.checkpoints)
+    if not told_ranks(environment).first:
+        return
     for name, value in trained.metrics.items():
         print(f"test {name}={value:.6f};", flush=True)  # for SageMaker's metric definitions
     if store is not None and signer is not None:

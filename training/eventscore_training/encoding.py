@@ -1,8 +1,8 @@
 """How raw fields become the network's inputs: learned from the training part only, frozen, and written into the graph later.
 
-Numbers: a gap is filled with the median and may be flagged; then ``(x - mean) / scale``, or the normal deviate of its rank, and a
-smooth clip. Categories: a row number of an embedding table. Row 0 is the gap, row 1 is shared by unseen and rare values, the
-rest belong to values.
+Numbers: a gap is filled with the median and may be flagged; then ``(x - mean) / scale`` and a smooth clip, or the normal deviate of
+its rank, linear between knots that are clipped in the same way. Categories: a row number of an embedding table. Row 0 is the gap,
+row 1 is shared by unseen and rare values, the rest belong to values.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 
 from eventscore.contract import CategoryFeature, Contract
 from eventscore_training.config import NetworkConfig
+from eventscore_training.knots import middle_ranks, spread_knots
 from eventscore_training.table import Table, numbers_of
 
 MISSING_ROW = 0
 SHARED_ROW = 1
 FIRST_VALUE_ROW = 2
 QUANTILES = 33
+SMALLEST_STEP = 1e-290
 FAR_OUT = 1e6
 """Standardised numbers are cut here before they become float32, whose squares would overflow; the smooth clip is flat long before."""
 
@@ -51,7 +54,10 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Ranks:
-    """A number's quantiles in training, ``knots`` (rising), and the normal deviates ``values`` that take their places."""
+    """A number's quantiles in training, ``knots``, and the clipped normal deviates ``values`` that take their places; both rise.
+
+    A constant number has two knots with the value 0.
+    """
 
     knots: NDArray[np.float64]
     values: NDArray[np.float64]
@@ -75,6 +81,17 @@ class Encoding:
     ranks: tuple[Ranks, ...] | None = None
 
     @property
+    def edges(self) -> tuple[NDArray[np.float32], ...] | None:
+        """Encoded knots where numbers are scaled by quantiles: bins with these edges are cut once, for the scaling and for themselves."""
+        if self.ranks is None:
+            return None
+        varying = (each.values[-1] > each.values[0] for each in self.ranks)
+        return tuple(
+            (each.values if varies else np.array([0, 1])).astype(np.float32)
+            for each, varies in zip(self.ranks, varying, strict=True)
+        )
+
+    @property
     def width(self) -> int:
         """Width of the network's input: numbers, flags, embeddings."""
         return len(self.means) + len(self.flagged) + sum(vocabulary.width for vocabulary in self.vocabularies)
@@ -87,12 +104,11 @@ class Encoding:
         filled = np.where(gaps, self.medians, raw)
         if self.ranks is None:
             scaled = (filled - self.means) / self.scales
+            standard = np.clip(scaled, -FAR_OUT, FAR_OUT).astype(np.float32)
+            clipped = smooth_clip(standard, self.clip_at)
         else:
             columns_of_ranks = [np.interp(filled[:, k], each.knots, each.values) for k, each in enumerate(self.ranks)]
-            scaled = np.stack(columns_of_ranks, axis=1) if columns_of_ranks else filled
-        standard = np.clip(scaled, -FAR_OUT, FAR_OUT).astype(np.float32)
-        bend = standard * np.float32(1 / self.clip_at)
-        clipped = standard / np.sqrt(np.float32(1) + bend * bend)
+            clipped = (np.stack(columns_of_ranks, axis=1) if columns_of_ranks else filled).astype(np.float32)
         rows = [vocabulary.rows_of(columns[vocabulary.name]) for vocabulary in self.vocabularies]
         numbers = np.concatenate([clipped, gaps[:, list(self.flagged)].astype(np.float32)], axis=1)
         return numbers, np.stack(rows, axis=1) if rows else np.zeros((columns.height, 0), np.int64)
@@ -110,7 +126,7 @@ def learn_encoding(train: Table, contract: Contract, config: NetworkConfig) -> E
             medians[index] = np.median(known)
         filled = np.where(np.isnan(raw[:, index]), medians[index], raw[:, index])
         if config.scaling == "quantile":
-            ranks.append(_ranks(filled))
+            ranks.append(_ranks(filled, config))
         elif config.scaling == "robust":
             means[index], scales[index] = medians[index], _robust_scale(filled, medians[index])
         else:
@@ -122,6 +138,13 @@ def learn_encoding(train: Table, contract: Contract, config: NetworkConfig) -> E
     )
     by_quantiles = tuple(ranks) if config.scaling == "quantile" else None
     return Encoding(medians, means, scales, config.clip_at, flagged, vocabularies, by_quantiles)
+
+
+def smooth_clip(z: NDArray[Any], at: float) -> NDArray[Any]:
+    """``z / sqrt(1 + (z / at)^2)``, which never leaves +-at (arXiv 2407.04491, section 3), in the precision of ``z``."""
+    bend = z * (1 / at)
+    clipped: NDArray[Any] = z / np.sqrt(1 + bend * bend)
+    return clipped
 
 
 def _some_scale(spread: float, centre: float) -> float:
@@ -137,13 +160,17 @@ def _robust_scale(filled: NDArray[np.float64], median: float) -> float:
     return _some_scale(float(np.ptp(filled)) / 2 if len(filled) else 0.0, median)
 
 
-def _ranks(filled: NDArray[np.float64]) -> Ranks:
-    """Quantiles against a normal distribution, cut where one row in 200 lies beyond; equal quantiles become one knot."""
-    shares = np.linspace(0, 1, QUANTILES)
-    quantiles = np.quantile(filled, shares) if len(filled) else np.zeros(QUANTILES)
-    deviates = np.array([NormalDist().inv_cdf(float(share)) for share in shares.clip(0.005, 0.995)])
-    knots, place = np.unique(quantiles, return_inverse=True)
-    values = np.bincount(place, weights=deviates) / np.bincount(place)
+def _ranks(filled: NDArray[np.float64], config: NetworkConfig) -> Ranks:
+    """Ranks against a normal distribution; a value that many rows share has their middle rank."""
+    count = config.bins + 1 if config.number_embedding == "piecewise-linear" else QUANTILES
+    filled = filled if len(filled) else np.zeros(1)
+    knots = spread_knots(filled, count)
+    deviates = np.array([NormalDist().inv_cdf(float(share)) for share in middle_ranks(filled, knots)])
+    values = smooth_clip(deviates, config.clip_at)
+    # Two knots that float32 cannot tell apart are one, and so are those whose distance has no reciprocal.
+    apart = (np.diff(values.astype(np.float32)) > 0) & (np.diff(knots) > SMALLEST_STEP)
+    rising = np.concatenate([[True], apart])
+    knots, values = knots[rising], values[rising]
     if len(knots) == 1:
         return Ranks(np.array([knots[0], knots[0] + 1]), np.array([0.0, 0.0]))
     return Ranks(knots, values)

@@ -12,6 +12,7 @@
         ├── TrainingDiverged    the loss is no number any more
         ├── TrainingInterrupted a SIGTERM came; the checkpoint says where to go on
         ├── CheckpointMismatch  a folder without a checkpoint, or with that of another job
+        ├── RankLost            another process of this training has failed
         ├── TrackingUnavailable MLflow is asked for, and cannot be had
         ├── TuningFruitless     no trial of a search ended with a figure
         ├── GateFailed          the version is not good enough to be published
@@ -103,6 +104,17 @@ class CheckpointMismatch(TrainingError):
         super().__init__(
             f"{folder}: expected a checkpoint of this very contract, these tables and this configuration; there is none, or one of "
             "them has changed since: train again without it"
+        )
+
+
+class RankLost(TrainingError):
+    """Another process of the same training ended, so this one cannot go on."""
+
+    def __init__(self, rank: int, reason: str) -> None:
+        self.rank = rank
+        super().__init__(
+            f"process {rank}: expected an answer of the other processes of this training, and one of them has ended ({reason}); "
+            "its own message says why"
         )
 
 

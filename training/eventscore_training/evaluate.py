@@ -1,17 +1,27 @@
-"""How good scores are against the truth: ranking, probability, calibration."""
+"""How good scores are against the truth, by task: ranking, probability, calibration, distance.
+
+`metrics_of` is the entry; the figures of a binary model are scikit-learn's and this module's own, the others those of `weighted`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from eventscore_training.figures import CALIBRATION_BINS, Figure, main_figure
+from eventscore_training.weighted import CLIP, weighted
+
+__all__ = [
+    "CALIBRATION_BINS", "Figure", "Metrics", "ReliabilityBin", "calibration_error", "evaluate", "log_loss",
+    "main_figure", "metrics_of", "reliability", "roc_auc",
+]  # fmt: skip
+
 Label = NDArray[np.int8]
 Scores = NDArray[np.floating]
-
-CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,26 @@ class ReliabilityBin:
     positive_share: float
 
 
+def metrics_of(
+    task: str,
+    label: NDArray[Any] | None,
+    scores: Scores,
+    *,
+    threshold: float = 0.5,
+    quantile: float | None = None,
+) -> dict[str, float]:
+    """The figures of ``scores`` (as the graph answers them) against ``label`` (as `Table.label` holds it), by name.
+
+    ``threshold``: from which probability a label of a multilabel model is named. ``quantile``: what a regression learned, if it
+    learned one. A figure that these rows do not have is left out: a ranking among one class, R² of a truth that does not vary.
+    """
+    if task == "binary" and label is not None and 0 < np.mean(label) < 1:
+        return evaluate(label, scores).as_dict()
+    return weighted(task, label, scores, threshold=threshold, quantile=quantile).measure(np.ones(len(scores)))
+
+
 def evaluate(label: Label, scores: Scores) -> Metrics:
-    """All figures of ``scores`` (probabilities ``[n]``) against ``label`` (0 or 1, ``[n]``)."""
+    """All figures of a binary model: ``scores`` (probabilities ``[n]``) against ``label`` (0 or 1, ``[n]``)."""
     return Metrics(
         roc_auc=roc_auc(label, scores),
         pr_auc=float(average_precision_score(label, scores)),
@@ -58,7 +86,7 @@ def roc_auc(label: Label, scores: Scores) -> float:
 
 def log_loss(label: Label, scores: Scores) -> float:
     """Mean negative log likelihood in nats; scores are kept 1e-7 away from 0 and 1, float32's own resolution."""
-    probability = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+    probability = np.clip(scores.astype(np.float64), CLIP, 1 - CLIP)
     return float(-np.mean(np.where(label == 1, np.log(probability), np.log1p(-probability))))
 
 

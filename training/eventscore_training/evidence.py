@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 
 from eventscore.contract import Contract
 from eventscore_training.bootstrap import blocks_of, intervals
-from eventscore_training.export import with_logit
 from eventscore_training.importance import Importance, permutation_importance
-from eventscore_training.inference import run_graph
+from eventscore_training.judges import Judge, Scores
 from eventscore_training.latency import latency_us
 from eventscore_training.slices import Group, Slice, groups_of, measured_groups, measured_slices, slices_of
 from eventscore_training.split import Parts, time_order
@@ -37,16 +34,14 @@ class Evidence:
     importance: tuple[Importance, ...]
     unseen: Mapping[str, float]
     """By category: the share of test events whose value the training part never held."""
-    uncalibrated: NDArray[np.float64]
-    """What the int8 graph would have answered without calibration."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of ``RunReport`` that bear these names. A figure that does not exist (NaN) is null."""
+        """The fields of ``RunReport`` that bear these names. A figure that does not exist is null."""
         return {
             "measured": dict(self.measured),
             "details": dict(self.details),
-            "slices": tuple(_plain(each) for each in self.slices),
-            "groups": tuple(_plain(each) for each in self.groups),
+            "slices": tuple(each.as_dict() for each in self.slices),
+            "groups": tuple(asdict(each) for each in self.groups),
             "intervals": {
                 "blocks": self.blocks,
                 "metrics": {name: list(ends) for name, ends in self.intervals.items()},
@@ -57,10 +52,11 @@ class Evidence:
 
 
 def gather_evidence(
-    contract: Contract, parts: Parts, graph: bytes, scores: Mapping[str, NDArray[np.float32]]
+    contract: Contract, parts: Parts, graph: bytes, scores: Mapping[str, Scores], judge: Judge
 ) -> Evidence:
     """Measure ``graph`` (int8, calibrated) on the test part; ``scores`` by precision are those of that part."""
     test = parts.test
+    label = test.label if judge.labelled else None
     gates = contract.gates
     moved = np.abs(scores["int8"].astype(np.float64) - scores["fp32"].astype(np.float64))
     measured = {
@@ -69,25 +65,24 @@ def gather_evidence(
     }
     details: dict[str, str] = {}
     fields = gates.slices.fields if gates.slices else _telling_fields(contract)
-    slices = slices_of(test, fields, scores["int8"], gates.slices.min_rows if gates.slices else DEFAULT_MIN_ROWS)
-    groups = groups_of(test, gates.groups, contract, scores["int8"]) if gates.groups else ()
+    least = gates.slices.min_rows if gates.slices else DEFAULT_MIN_ROWS
+    slices = slices_of(test, fields, scores["int8"], least, judge)
+    groups = groups_of(test, gates.groups, contract, scores["int8"], judge) if gates.groups else ()
     found = [measured_slices(slices)] if gates.slices else []
     found += [measured_groups(groups, gates.groups.field)] if gates.groups else []
     for figures, places in found:
         measured |= figures
         details |= places
     block, blocks = blocks_of(time_order(test, contract), test.rows)
-    logits = run_graph(with_logit(onnx.load_from_string(graph)), test.columns, contract).astype(np.float64)
     return Evidence(
         measured,
         details,
         slices,
         groups,
-        intervals=intervals(test.label, scores["int8"], block),
+        intervals=intervals(judge.figures(label, scores["int8"]), block),
         blocks=blocks,
-        importance=permutation_importance(graph, contract, test),
+        importance=permutation_importance(graph, contract, test, judge),
         unseen=_unseen(parts, contract),
-        uncalibrated=0.5 * (1 + np.tanh(0.5 * logits)),
     )
 
 
@@ -103,8 +98,3 @@ def _unseen(parts: Parts, contract: Contract) -> dict[str, float]:
         known = parts.train.columns[name].drop_nulls().unique().implode()
         shares[name] = float((~values.is_in(known)).sum() / max(1, parts.test.rows))
     return shares
-
-
-def _plain(each: Slice | Group) -> dict[str, Any]:
-    values = asdict(each).items()
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in values}

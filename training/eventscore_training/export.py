@@ -4,6 +4,7 @@
 
     numbers [n, N] float64 ─ IsNaN ─ Where(median) ─ scale ─ Clip ─ float32 ─ smooth clip ─┬─ number embedding ─┐
                                └─ flags of gaps ───────────────────────────────────────────┴────────────────────┤
+                                                                (or, see first_layer: shares of bins, folded into the first layer)
     categories [n, C] string ─ one column ─ LabelEncoder ─ Gather(embedding) ───────────────────────────────────┴─ Concat
     Concat ─ hidden layers (graph_layers) ─ logit ─ x calibration.scale + calibration.shift ─ Sigmoid ─ score [n] float32
 
@@ -21,11 +22,22 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from eventscore.contract import Contract
-from eventscore_training.encoding import FAR_OUT, FIRST_VALUE_ROW, MISSING_ROW, SHARED_ROW, Encoding
-from eventscore_training.graph_layers import HEAD, LOGIT, add_hidden, add_logit, add_wide
+from eventscore_training.encoding import FIRST_VALUE_ROW, MISSING_ROW, SHARED_ROW, Encoding
+from eventscore_training.first_layer import fold_first, folds
+from eventscore_training.graph_layers import HEAD, LOGIT, add_first_product, add_hidden, add_logit, add_wide
 from eventscore_training.graph_nodes import GraphNodes
+from eventscore_training.graph_numbers import (
+    add_filled,
+    add_flat,
+    add_periodic,
+    add_ranked,
+    add_scaled,
+    add_shares,
+    bins_of_embedding,
+    bins_of_ranks,
+    on_grid,
+)
 from eventscore_training.network import NetworkWeights
-from eventscore_training.number_embedding import NumberEmbeddingWeights
 
 __all__ = ["HEAD", "LOGIT", "OPSET", "build_graph", "calibrated", "with_logit"]
 
@@ -39,18 +51,16 @@ CALIBRATION_SHIFT = "calibration.shift"
 def build_graph(contract: Contract, encoding: Encoding, weights: NetworkWeights) -> onnx.ModelProto:
     """The graph in float32, its calibration the identity (see :func:`calibrated`)."""
     graph = GraphNodes()
-    parts: list[str] = []
-    numbers: str | None = None
-    if contract.numbers:
-        clipped, flags = _numbers(graph, encoding)
-        numbers = clipped if flags is None else graph.add("Concat", [clipped, flags], "numbers.encoded", axis=1)
-        parts.append(numbers)
-        if weights.number_embedding is not None:
-            parts.append(_number_embedding(graph, clipped, weights.number_embedding))
     rows = [_rows(graph, index, each.values) for index, each in enumerate(encoding.vocabularies)]
-    for index, (row, table) in enumerate(zip(rows, weights.embeddings, strict=True)):
-        parts.append(_looked_up(graph, f"category{index}", row, table))
-    hidden = add_hidden(graph, graph.add("Concat", parts, "inputs", axis=1), weights)
+    tables = [
+        _looked_up(graph, f"category{index}", row, table)
+        for index, (row, table) in enumerate(zip(rows, weights.embeddings, strict=True))
+    ]
+    numbers, hidden = None, None
+    if contract.numbers:
+        numbers, hidden = _behind_numbers(graph, encoding, weights, tables)
+    if hidden is None:
+        hidden = add_hidden(graph, graph.add("Concat", tables, "inputs", axis=1), weights)
     beside = None
     if weights.wide is not None:
         tables = [
@@ -90,76 +100,38 @@ def with_logit(model: onnx.ModelProto) -> bytes:
     return raw
 
 
-def _numbers(graph: GraphNodes, encoding: Encoding) -> tuple[str, str | None]:
-    """The encoded numbers and the flags of their gaps, if any are flagged."""
-    gaps = graph.add("IsNaN", ["numbers"], "numbers.gaps")
-    filled = graph.add(
-        "Where", [gaps, graph.constant("numbers.medians", encoding.medians), "numbers"], "numbers.filled"
-    )
-    if encoding.ranks is None:
-        centred = graph.add("Sub", [filled, graph.constant("numbers.means", encoding.means)], "numbers.centred")
-        scaled = graph.add("Div", [centred, graph.constant("numbers.scales", encoding.scales)], "numbers.scaled")
-    else:
-        scaled = _deviates(graph, filled, encoding)
-    ends = [graph.constant(f"numbers.{end}", np.array(value)) for end, value in (("low", -FAR_OUT), ("high", FAR_OUT))]
-    bounded = graph.add("Clip", [scaled, *ends], "numbers.bounded")
-    standard = graph.add("Cast", [bounded], "numbers.standard", to=TensorProto.FLOAT)
-    # z / sqrt(1 + (z / clip)^2): Sqrt and Div round correctly everywhere, which tanh does not.
-    slope = graph.constant("numbers.clip", np.array([1 / encoding.clip_at], np.float32))
-    bend = graph.add("Mul", [standard, slope], "numbers.bend")
-    square = graph.add("Mul", [bend, bend], "numbers.square")
-    above_one = graph.add("Add", [square, graph.constant("one", np.array([1], np.float32))], "numbers.above_one")
-    root = graph.add("Sqrt", [above_one], "numbers.root")
-    clipped = graph.add("Div", [standard, root], "numbers.clipped")
-    if not encoding.flagged:
-        return clipped, None
-    columns = graph.constant("numbers.flagged", np.array(encoding.flagged, np.int64))
-    flags = graph.add("Gather", [gaps, columns], "numbers.flags", axis=1)
-    return clipped, graph.add("Cast", [flags], "numbers.flags.float", to=TensorProto.FLOAT)
-
-
-def _deviates(graph: GraphNodes, filled: str, encoding: Encoding) -> str:
-    """Each number between its knots: the first deviate, and of each step that follows the share that was gone."""
-    ranks = encoding.ranks or ()
-    # Never one row of sums alone: ONNX Runtime would sum a lone event's in another order than those of many.
-    ranks, count = (ranks * 2 if len(ranks) == 1 else ranks), len(ranks)
-    steps = max(len(each.knots) for each in ranks) - 1
-    low, width, rise = (np.zeros((len(ranks), steps)), np.ones((len(ranks), steps)), np.zeros((len(ranks), steps)))
-    for row, each in enumerate(ranks):
-        used = len(each.knots) - 1
-        low[row, :used], width[row, :used] = each.knots[:-1], np.diff(each.knots)
-        rise[row, :used] = np.diff(each.values)
-    column = graph.add("Unsqueeze", [filled, graph.axis(2)], "numbers.column")
-    above = graph.add("Sub", [column, graph.constant("ranks.low", low)], "ranks.above")
-    share = graph.add("Div", [above, graph.constant("ranks.width", width)], "ranks.share")
-    ends = [graph.constant(f"ranks.{end}", np.array(value)) for end, value in (("none", 0.0), ("all", 1.0))]
-    gone = graph.add("Clip", [share, *ends], "ranks.gone")
-    risen = graph.add("Mul", [gone, graph.constant("ranks.rise", rise)], "ranks.risen")
-    summed = graph.add("ReduceSum", [risen, graph.axis(2)], "ranks.summed", keepdims=0)
-    first = np.array([each.values[0] for each in ranks])
-    deviates = graph.add("Add", [summed, graph.constant("ranks.first", first)], "ranks.deviates")
-    if count == len(ranks):
-        return deviates
-    return graph.add("Gather", [deviates, graph.constant("ranks.kept", np.arange(count))], "ranks.one", axis=1)
-
-
-def _number_embedding(graph: GraphNodes, clipped: str, weights: NumberEmbeddingWeights) -> str:
-    spread = graph.add("Gather", [clipped, graph.constant("spread.columns", weights.columns)], "spread", axis=1)
-    if weights.low is not None and weights.per_width is not None:
-        above = graph.add("Sub", [spread, graph.constant("spread.low", weights.low)], "spread.above")
-        share = graph.add("Mul", [above, graph.constant("spread.per_width", weights.per_width)], "spread.share")
-        ends = [
-            graph.constant(f"spread.{end}", np.array(value, np.float32)) for end, value in (("none", 0), ("all", 1))
-        ]
-        return graph.linear(
-            "spread.linear", graph.add("Clip", [share, *ends], "spread.gone"), weights.weight, weights.bias
-        )
-    if weights.frequency is None or weights.phase is None:
-        raise ValueError("expected bins or frequencies")
-    turned = graph.add("Mul", [spread, graph.constant("spread.frequency", weights.frequency)], "spread.turned")
-    angle = graph.add("Add", [turned, graph.constant("spread.phase", weights.phase)], "spread.angle")
-    sine = graph.add("Sin", [angle], "spread.sine")
-    return graph.add("Relu", [graph.linear("spread.linear", sine, weights.weight, weights.bias)], "spread.relu")
+def _behind_numbers(
+    graph: GraphNodes, encoding: Encoding, weights: NetworkWeights, tables: Sequence[str]
+) -> tuple[str | None, str]:
+    """The encoded numbers with their flags (none where nothing beside the hidden layers needs them), and the hidden layers' answer."""
+    embedding, count, ranked = weights.number_embedding, len(encoding.medians), encoding.ranks is not None
+    piecewise = embedding is not None and embedding.low is not None
+    filled, flags = add_filled(graph, encoding)
+    beside = [] if flags is None else [flags]
+    encoded = "" if ranked else add_scaled(graph, filled, encoding)
+    shares, bins = "", None
+    if ranked:
+        bins = bins_of_ranks(encoding)
+        shares = add_shares(graph, "ranks", filled, bins, count)
+    elif embedding is not None and piecewise:
+        bins = bins_of_embedding(embedding)
+        shares = add_shares(graph, "spread", encoded, bins, count)
+    fold = bins is not None and folds(weights, bins)
+    if ranked and bins is not None and (not fold or weights.wide is not None):
+        encoded = add_ranked(graph, shares, encoding, bins)
+    numbers = graph.add("Concat", [encoded, *beside], "numbers.encoded", axis=1) if encoded and beside else encoded
+    if bins is not None and piecewise:
+        shares = add_flat(graph, shares, bins)
+    if fold and bins is not None:
+        first = fold_first(weights, encoding, bins, ranked=ranked)
+        rest = [*([] if ranked else [encoded]), *beside, *tables]
+        return numbers or None, add_hidden(graph, add_first_product(graph, shares, rest, first), weights, begun=True)
+    parts = [numbers]
+    if embedding is not None and piecewise and bins is not None:
+        parts.append(graph.linear("spread.linear", shares, on_grid(embedding, bins), embedding.bias))
+    elif embedding is not None:
+        parts.append(add_periodic(graph, encoded, embedding))
+    return numbers, add_hidden(graph, graph.add("Concat", [*parts, *tables], "inputs", axis=1), weights)
 
 
 def _rows(graph: GraphNodes, index: int, values: Sequence[str]) -> str:

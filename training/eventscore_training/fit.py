@@ -1,4 +1,4 @@
-"""Fit the network: steps over tensors that lie whole on the device, early stopping on the validation part."""
+"""Fit the network: steps over batches that the device has at hand, early stopping on the validation part."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eventscore_training.batches import Batches
 from eventscore_training.checkpoint import Checkpoint, Place, Stateful, records
+from eventscore_training.compilation import compiled
 from eventscore_training.config import FitConfig
+from eventscore_training.distributed import agree, apart, from_first, ranks, sum_gradients
 from eventscore_training.divergence import first_not_finite
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.errors import TrainingDiverged
@@ -19,6 +22,7 @@ from eventscore_training.evaluate import log_loss, roc_auc
 from eventscore_training.loss import mean_loss
 from eventscore_training.network import Network, drop_values
 from eventscore_training.optimise import new_optimizer, new_schedule
+from eventscore_training.precision import choose_precision, in_precision
 from eventscore_training.progress import OnProgress, Progress, silent
 
 EVALUATION_BATCH = 16_384
@@ -46,7 +50,7 @@ def choose_device(wanted: str) -> torch.device:
     """``auto`` is CUDA where there is one."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    return torch.device(wanted, ranks().local_rank) if wanted == "cuda" and ranks().world > 1 else torch.device(wanted)
 
 
 def fit(  # noqa: PLR0915  read from top to bottom
@@ -69,12 +73,23 @@ def fit(  # noqa: PLR0915  read from top to bottom
 
     """
     device = next(network.parameters()).device
-    numbers, rows = torch.from_numpy(train.numbers).to(device), torch.from_numpy(train.rows).to(device)
-    label = torch.from_numpy(train.label.astype(np.float32)).to(device)
+    here = ranks()
+    target = train.label if train.target is None else train.target
+    arrays = train.numbers, train.rows, target.astype(np.float32)
+    batches = Batches(arrays, device, config.batch_size, config.device_memory_bytes, here)
     positive_weight = _positive_weight(train.label, config, device)
+    logits_of = in_precision(network.member_logits, choose_precision(config, device), device)
+    steps = batches.steps
+    loss_of = compiled(
+        lambda numbers, rows, truth: mean_loss(logits_of(numbers, rows), truth, positive_weight),
+        config,
+        device,
+        steps * config.epochs,
+    )
     generator = torch.Generator(device=device)
     generator.manual_seed(seed)
-    steps = max(1, len(label) // config.batch_size)
+    agree(network)
+    apart(seed, 0)
     optimizer = new_optimizer(network, config)
     schedule = new_schedule(optimizer, config, steps)
     evaluate_at = {round(steps * (k + 1) / config.evaluations_per_epoch) for k in range(config.evaluations_per_epoch)}
@@ -85,26 +100,31 @@ def fit(  # noqa: PLR0915  read from top to bottom
     if place is not None:
         evaluations = [Evaluation(**evaluation) for evaluation in place.evaluations]
         best, best_state = place.best, place.best_state
+        apart(seed, place.epoch * steps + place.steps)
     for epoch in range(place.epoch if place else 0, config.epochs):
         resumed = place if place and place.epoch == epoch else None
         if resumed:
             generator.set_state(resumed.order_random)
         order_random = generator.get_state()
-        order = torch.randperm(len(label), generator=generator, device=device)
+        order = torch.randperm(batches.rows, generator=generator, device=device)
         if resumed:
             generator.set_state(resumed.random)
         summed, since = torch.zeros((), device=device), 0
-        for step in range(resumed.steps if resumed else 0, steps):
-            # The remainder of an epoch below one batch joins its last batch.
-            batch = order[step * config.batch_size : (step + 1) * config.batch_size if step + 1 < steps else None]
+        first = resumed.steps if resumed else 0
+        for step, batch in enumerate(batches.epoch(order, first), first):
             network.train()
             optimizer.zero_grad(set_to_none=True)
-            inputs = numbers[batch], drop_values(rows[batch], config.value_dropout, generator)
-            loss = mean_loss(network.member_logits(*inputs), label[batch], positive_weight)
+            numbers, rows, truth = batch.tensors
+            inputs = numbers, drop_values(rows, config.value_dropout, generator, batch.start, batch.rows)
+            loss = loss_of(*inputs, truth)
+            if here.world > 1:
+                loss = loss * batch.share
+            loss.backward()  # type: ignore[no-untyped-call]
+            if here.world > 1:
+                loss = sum_gradients(network.parameters(), loss)
             # On a GPU a look at the loss would wait for it; there it is looked at with each evaluation.
             if device.type == "cpu" and not torch.isfinite(loss):
                 raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
-            loss.backward()  # type: ignore[no-untyped-call]
             if config.gradient_clip:
                 nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
             optimizer.step()
@@ -116,13 +136,8 @@ def fit(  # noqa: PLR0915  read from top to bottom
             if not np.isfinite(train_loss):
                 raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
             summed, since = torch.zeros((), device=device), 0
-            scores = 1 / (1 + np.exp(-predict_logits(network, validation).astype(np.float64)))
-            now = Evaluation(
-                epoch + (step + 1) / steps,
-                train_loss,
-                log_loss(validation.label, scores),
-                roc_auc(validation.label, scores),
-            )
+            # Process 0 looks, and all go by what it saw.
+            now = from_first(_evaluated, network, validation, epoch + (step + 1) / steps, train_loss)
             evaluations.append(now)
             if len(evaluations) == 1 or _better(now, evaluations[best], config):
                 best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
@@ -135,8 +150,14 @@ def fit(  # noqa: PLR0915  read from top to bottom
                 random = generator.get_state()
                 now_at = Place(epoch, step + 1, order_random, random, records(evaluations), best, best_state)
                 checkpoint.save(seed, now_at, device, **moving)
+            apart(seed, done)
     network.load_state_dict(best_state)
     return FitHistory(tuple(evaluations), best)
+
+
+def _evaluated(network: Network, validation: EncodedPart, epoch: float, train_loss: float) -> Evaluation:
+    scores = 1 / (1 + np.exp(-predict_logits(network, validation).astype(np.float64)))
+    return Evaluation(epoch, train_loss, log_loss(validation.label, scores), roc_auc(validation.label, scores))
 
 
 def predict_logits(network: Network, part: EncodedPart) -> NDArray[np.float32]:

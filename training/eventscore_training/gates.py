@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from eventscore.contract_gates import Gates
 from eventscore_training.errors import GateFailed, GateResult
+from eventscore_training.figures import RMSE, ROC_AUC
 
 _UNKNOWN = float("nan")
 """A figure that the run did not measure is NaN, and NaN passes no gate."""
@@ -21,15 +22,15 @@ def gate_results(
 ) -> tuple[GateResult, ...]:
     """Every gate that the contract sets, against the metrics of the int8 graph on the test part and the version's size.
 
+    A gate is named as the figure that it bounds: ``min_accuracy``, ``max_rmse``. A figure that the test part does not have passes none.
+
     ``measured_once`` and ``details``, by gate: what only the run could measure and `report.json` keeps. The comparison with the live
     version is not among these: it is made when the version is published (`live`).
     """
     measured = {
-        "min_roc_auc": int8.get("roc_auc", _UNKNOWN),
-        "min_pr_auc": int8.get("pr_auc", _UNKNOWN),
-        "max_log_loss": int8.get("log_loss", _UNKNOWN),
-        "max_calibration_error": int8.get("calibration_error", _UNKNOWN),
-        "max_int8_auc_loss": fp32.get("roc_auc", _UNKNOWN) - int8.get("roc_auc", _UNKNOWN),
+        **{f"{bound}_{name}": value for name, value in int8.items() for bound in ("min", "max")},
+        "max_int8_auc_loss": ROC_AUC.loss(fp32.get("roc_auc", _UNKNOWN), int8.get("roc_auc", _UNKNOWN)),
+        "max_int8_rmse_increase": RMSE.loss(fp32.get("rmse", _UNKNOWN), int8.get("rmse", _UNKNOWN)),
         **(measured_once or {}),
         "max_size_bytes": float(size_bytes),
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from eventscore_training.first_layer import FirstLayer
 from eventscore_training.graph_nodes import GraphNodes
 from eventscore_training.layers import LEAK, NORM_EPSILON
 from eventscore_training.network import LayerWeights, NetworkWeights, WideWeights
@@ -18,14 +19,29 @@ WIDE = "wide.numbers"
 LOGIT = "logit"
 
 
-def add_hidden(graph: GraphNodes, inputs: str, weights: NetworkWeights) -> str:
-    """All hidden layers; answers ``[n, width]``, or ``[n, members, width]`` of an ensemble."""
+def add_first_product(graph: GraphNodes, shares: str, rest: Sequence[str], first: FirstLayer) -> str:
+    """The first layer's product ``[n, width]``, the embedding of its numbers folded in."""
+    numbers = graph.linear("layer1.numbers", shares, first.by_share, first.bias)
+    if not rest:
+        return numbers
+    inputs = graph.add("Concat", rest, "inputs", axis=1)
+    product = graph.add("MatMul", [inputs, graph.constant("layer1.rest.weight", first.by_rest.T)], "layer1.rest")
+    return graph.add("Add", [numbers, product], "layer1.begun")
+
+
+def add_hidden(graph: GraphNodes, inputs: str, weights: NetworkWeights, *, begun: bool = False) -> str:
+    """All hidden layers; answers ``[n, width]``, or ``[n, members, width]`` of an ensemble.
+
+    ``begun``: ``inputs`` are the first layer's product already (see :func:`add_first_product`).
+    """
     hidden = inputs
-    if weights.layers[0].inner is not None:
+    if weights.layers[0].outer is not None:
         hidden = graph.add("Unsqueeze", [hidden, graph.axis(1)], "inputs.members")
     for number, layer in enumerate(weights.layers, start=1):
         name = f"layer{number}"
-        hidden = _normalised(graph, name, _linear(graph, name, hidden, layer), layer)
+        if not (begun and number == 1):
+            hidden = _product(graph, name, hidden, layer)
+        hidden = _normalised(graph, name, _scaled(graph, name, hidden, layer), layer)
         hidden = _activated(graph, name, hidden, weights.activation)
     return hidden
 
@@ -42,7 +58,7 @@ def add_wide(graph: GraphNodes, numbers: str | None, tables: Sequence[str], weig
 def add_logit(graph: GraphNodes, hidden: str, wide: str | None, weights: NetworkWeights) -> str:
     """The logit ``[n]``: of the one network, or of the mean of the members' probabilities."""
     weight, bias = weights.head
-    if weights.layers[0].inner is None:
+    if weights.layers[0].outer is None:
         head = graph.linear(HEAD, hidden, weight, bias)
         if wide is not None:
             head = graph.add("Add", [head, wide], "head.beside")
@@ -69,11 +85,17 @@ def add_logit(graph: GraphNodes, hidden: str, wide: str | None, weights: Network
     return graph.add("ReduceSum", [signed, graph.axis(1)], LOGIT, keepdims=0)
 
 
-def _linear(graph: GraphNodes, name: str, hidden: str, layer: LayerWeights) -> str:
-    if layer.inner is None or layer.outer is None:
+def _product(graph: GraphNodes, name: str, hidden: str, layer: LayerWeights) -> str:
+    if layer.outer is None:
         return graph.linear(name, hidden, layer.weight, layer.bias)
-    adapted = graph.add("Mul", [hidden, graph.constant(f"{name}.inner", layer.inner)], f"{name}.adapted")
-    product = graph.add("MatMul", [adapted, graph.constant(f"{name}.weight", layer.weight.T)], f"{name}.product")
+    if layer.inner is not None:
+        hidden = graph.add("Mul", [hidden, graph.constant(f"{name}.inner", layer.inner)], f"{name}.adapted")
+    return graph.add("MatMul", [hidden, graph.constant(f"{name}.weight", layer.weight.T)], f"{name}.product")
+
+
+def _scaled(graph: GraphNodes, name: str, product: str, layer: LayerWeights) -> str:
+    if layer.outer is None:
+        return product
     scaled = graph.add("Mul", [product, graph.constant(f"{name}.outer", layer.outer)], f"{name}.scaled")
     return graph.add("Add", [scaled, graph.constant(f"{name}.bias", layer.bias)], name)
 

@@ -1,4 +1,4 @@
-"""Permutation importance through the graph that is shipped: how much ranking a feature carries (Breiman, "Random Forests", 2001).
+"""Permutation importance through the graph that is shipped: what each feature carries (Breiman, "Random Forests", 2001).
 
 A feature that another one repeats looks unimportant, since the other one still tells.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from eventscore.contract import Contract
 from eventscore.session import ScoringSession
-from eventscore_training.evaluate import log_loss, roc_auc
+from eventscore_training.judges import Judge
 from eventscore_training.table import Table, graph_inputs
 
 MAX_ROWS = 4_096
@@ -20,34 +20,37 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Importance:
-    """What shuffling a feature among the events costs, on average over the repeats."""
+    """What shuffling a feature among the events costs in the task's main figure, on average over the repeats.
+
+    In the figure's own unit, positive where it gets worse: lost ROC-AUC, added RMSE.
+    """
 
     feature: str
-    roc_auc_loss: float
-    log_loss_gain: float
+    cost: float
 
 
-def permutation_importance(graph: bytes, contract: Contract, test: Table, seed: int = 0) -> tuple[Importance, ...]:
-    """Every feature, the most important first, on a sample of up to 4,096 rows; none where the sample holds one class."""
+def permutation_importance(
+    graph: bytes, contract: Contract, test: Table, judge: Judge, seed: int = 0
+) -> tuple[Importance, ...]:
+    """Every feature, the most important first, on a sample of up to 4,096 rows; none where the sample lacks the main figure."""
     random = np.random.default_rng(seed)
     rows = np.sort(random.permutation(test.rows)[:MAX_ROWS])
-    label, inputs = test.label[rows], graph_inputs(test.columns[rows], contract)
-    if not 0 < label.mean() < 1:
-        return ()
+    inputs = graph_inputs(test.columns[rows], contract)
+    label = test.label[rows] if judge.labelled else None
     session = ScoringSession(graph, contract, "the run's graph")
-    scores = session.score(dict(inputs))
-    base = roc_auc(label, scores), log_loss(label, scores)
+    name, sign = judge.main.name, 1 if judge.main.higher_is_better else -1
+    base = judge.metrics(label, session.score(dict(inputs))).get(name)
+    if base is None:
+        return ()
     found = []
-    for name in contract.features:
+    for feature in contract.features:
         key, columns = (
-            ("numbers", contract.numbers) if name in contract.numbers else ("categories", contract.categories)
+            ("numbers", contract.numbers) if feature in contract.numbers else ("categories", contract.categories)
         )
-        place, losses = columns.index(name), []
+        place, costs = columns.index(feature), []
         for _ in range(REPEATS):
             shuffled = inputs[key].copy()
             shuffled[:, place] = random.permutation(shuffled[:, place])
-            scores = session.score({**inputs, key: shuffled})
-            losses.append((base[0] - roc_auc(label, scores), log_loss(label, scores) - base[1]))
-        auc, loss = np.mean(losses, axis=0)
-        found.append(Importance(name, float(auc), float(loss)))
-    return tuple(sorted(found, key=lambda each: -each.roc_auc_loss))
+            costs.append(sign * (base - judge.metrics(label, session.score({**inputs, key: shuffled}))[name]))
+        found.append(Importance(feature, float(np.mean(costs))))
+    return tuple(sorted(found, key=lambda each: -each.cost))

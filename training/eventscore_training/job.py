@@ -25,10 +25,10 @@ from eventscore_training.baseline import build_baseline
 from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
 from eventscore_training.checkpoint import Checkpoint, fingerprint_of, unfinished_folder
 from eventscore_training.config import TrainingConfig
+from eventscore_training.distributed import from_first, ranks
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.encoding import learn_encoding
 from eventscore_training.errors import TaskNotSupported
-from eventscore_training.evaluate import evaluate
 from eventscore_training.evidence import gather_evidence
 from eventscore_training.export import OPSET, build_graph, with_logit
 from eventscore_training.fit import choose_device
@@ -36,13 +36,15 @@ from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
+from eventscore_training.judges import judge_of
+from eventscore_training.latency import graph_cost
+from eventscore_training.learn import check_steps, learn
 from eventscore_training.network import build_network
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
 from eventscore_training.quantization_search import search_quantization
 from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
-from eventscore_training.seeds import fit_seeds
 from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
 
@@ -68,6 +70,8 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     contract = parse_contract(contract_bytes, str(config.contract))
     if contract.model.task not in SUPPORTED_TASKS:
         raise TaskNotSupported(contract.model.name, contract.model.task, SUPPORTED_TASKS)
+    check_steps(contract.model.task, config)
+    judge = judge_of(contract)
     parts = read_parts(config, contract)
     train, validation, test = parts.train, parts.validation, parts.test
 
@@ -80,18 +84,22 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     begin("fit")
     device = choose_device(config.device)
     fingerprint = fingerprint_of(contract_bytes, [table.sha256 for table in parts.all], config)
-    checkpoint = Checkpoint(checkpoints or unfinished_folder(config, contract.model.name), config, fingerprint)
+    folder = from_first(lambda: checkpoints or unfinished_folder(config, contract.model.name))
+    checkpoint = Checkpoint(folder, config, fingerprint)
     with checkpoint.watched():
-        fitted = fit_seeds(
-            lambda: build_network(encoding, encoded["train"].numbers, config.network).to(device),
-            encoded["train"],
-            encoded["validation"],
-            config.fit,
-            seed=config.seed,
+        learned = learn(
+            lambda shape: build_network(encoding, encoded["train"].numbers, shape).to(device),
+            encoded,
+            config,
+            cost_of=lambda trained: graph_cost(
+                build_graph(contract, encoding, trained.weights()), train.columns, contract
+            ),
             on_progress=on_progress,
             checkpoint=checkpoint,
         )
-    network, history = fitted.network, fitted.history
+    network, history = learned.network, learned.history
+    if not ranks().first:
+        return from_first(_nowhere)  # process 0 goes on alone, and tells at the end
 
     # --- export: one graph from raw fields to a score
     begin("export")
@@ -99,7 +107,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
 
     # --- quantize: int8, its scales frozen on training rows, by the cheapest recipe that loses little on the validation part
     begin("quantize")
-    quantized = search_quantization(fp32, contract, train, validation, config.quantization, config.seed)
+    quantized = search_quantization(fp32, contract, train, validation, config.quantization, config.seed, judge)
 
     # --- calibrate: each graph on its own logits of the validation part, folded in
     begin("calibrate")
@@ -117,12 +125,13 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     validation_scores = {
         precision: run_graph(graph, validation.columns, contract) for precision, graph in graphs.items()
     }
-    metrics = {precision: evaluate(test.label, values).as_dict() for precision, values in scores.items()}
+    metrics = {precision: judge.metrics(test.label, values) for precision, values in scores.items()}
     validation_metrics = {
-        precision: evaluate(validation.label, values).as_dict() for precision, values in validation_scores.items()
+        precision: judge.metrics(validation.label, values) for precision, values in validation_scores.items()
     }
 
-    evidence = gather_evidence(contract, parts, graphs["int8"], scores)
+    uncalibrated = run_graph(quantized.model.SerializeToString(), test.columns, contract)
+    evidence = gather_evidence(contract, parts, graphs["int8"], scores, judge)
 
     # --- describe: golden events, baseline, report
     begin("describe")
@@ -147,7 +156,11 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract), events=len(events)),
         metrics=metrics,
         validation_metrics=validation_metrics,
+        main_figure=judge.main.name,
+        quantile=judge.quantile,
         calibration=calibrations["int8"].as_dict(),
+        distillation=learned.distillation,
+        pruning=learned.pruning,
         quantization=quantized.as_dicts(),
         **evidence.as_dict(),
         gates=(),
@@ -164,9 +177,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     )
     # The size gate counts the report, whose size hardly depends on that gate's figure: rendered once without, once with.
     for _ in range(2):
-        files[REPORT] = render_report(
-            report, contract, config.limits, test.label, scores, evidence.uncalibrated
-        ).encode()
+        files[REPORT] = render_report(report, contract, config.limits, judge, test.label, scores, uncalibrated).encode()
         size_bytes = sum(len(content) for content in files.values())
         gates = gate_results(
             contract.gates, metrics["fp32"], metrics["int8"], size_bytes, report.measured, report.details
@@ -178,7 +189,11 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     trained = write_run(config.runs, report, files)
     checkpoint.discard()
     on_progress(Progress("write", 1, 1, str(trained.folder)))
-    return trained
+    return from_first(lambda: trained)
+
+
+def _nowhere() -> TrainedVersion:
+    raise RuntimeError("process 0 makes the version")
 
 
 def _read_contract(path: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import polars as pl
 
@@ -40,3 +41,9 @@ def latency_us(graph: bytes, columns: pl.DataFrame, contract: Contract, *, round
             taken.append(time.perf_counter_ns() - start)
         medians.append(np.median(taken))
     return float(np.median(medians)) / 1_000 / batch.height
+
+
+def graph_cost(model: onnx.ModelProto, columns: pl.DataFrame, contract: Contract) -> tuple[int, float]:
+    """Bytes of a graph, and microseconds per event."""
+    raw = model.SerializeToString()
+    return len(raw), round(latency_us(raw, columns, contract, round_s=0.02), 3)

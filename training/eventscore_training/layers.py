@@ -26,20 +26,25 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Linear(nn.Module):
     """A linear layer; with ``members``, one weight that all share, and for each its rank-one adapters and bias.
 
-    ``[n, in]`` to ``[n, out]``; an ensemble's ``[n, 1 or members, in]`` to ``[n, members, out]``.
+    ``[n, in]`` to ``[n, out]``; an ensemble's ``[n, 1 or members, in]`` to ``[n, members, out]``. Without ``adapt_inputs`` the
+    members differ in what they make of the product only, which is then taken once for all of them.
     """
 
     inner: nn.Parameter | None
     outer: nn.Parameter | None
 
-    def __init__(self, inputs: int, outputs: int, members: int = 0, *, first: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, members: int = 0, *, first: bool = False, adapt_inputs: bool = True
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         if members:
             # Members start apart in the first layer only: with random signs, as in arXiv 2410.24210.
-            signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1
-            self.inner = nn.Parameter(signs if first else torch.ones(members, inputs))
-            self.outer = nn.Parameter(torch.ones(members, outputs))
+            signs = torch.randint(0, 2, (members, inputs if adapt_inputs else outputs)).float() * 2 - 1
+            self.register_parameter("inner", None)
+            if adapt_inputs:
+                self.inner = nn.Parameter(signs if first else torch.ones(members, inputs))
+            self.outer = nn.Parameter(signs if first and not adapt_inputs else torch.ones(members, outputs))
             self.bias = nn.Parameter(torch.zeros(members, outputs))
         else:
             self.register_parameter("inner", None)
@@ -48,9 +53,17 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        if self.inner is None or self.outer is None:
+        if self.outer is None:
             return nn.functional.linear(x, self.weight, self.bias)
-        return nn.functional.linear(x * self.inner, self.weight) * self.outer + self.bias
+        if self.inner is None:
+            return nn.functional.linear(x, self.weight) * self.outer + self.bias
+        # Each member's own matrix, made anew in each step: it is far smaller than the batch, which the adapters would be multiplied
+        # with otherwise, forth and back.
+        matrices = self.weight * self.inner[:, None, :] * self.outer[:, :, None]
+        if x.shape[1] == 1:
+            together = nn.functional.linear(x.squeeze(1), matrices.flatten(0, 1), self.bias.flatten())
+            return together.reshape(-1, *self.bias.shape)
+        return torch.baddbmm(self.bias[:, None, :], x.transpose(0, 1), matrices.transpose(1, 2)).transpose(0, 1)
 
 
 class MemberNorm(nn.Module):
@@ -115,6 +128,8 @@ def layer_arrays(layer: nn.Module, norm: nn.Module) -> dict[str, Any]:
             outer = outer * gain  # type: ignore[assignment]
     elif isinstance(norm, MemberNorm):
         arrays["norm"] = (array(norm.scale), array(norm.shift))
-    if layer.inner is not None and outer is not None:
-        arrays |= {"inner": array(layer.inner), "outer": array(outer)}
+    if outer is not None:
+        arrays["outer"] = array(outer)
+    if layer.inner is not None:
+        arrays["inner"] = array(layer.inner)
     return {"weight": array(weight), "bias": array(bias), **arrays}

@@ -6,18 +6,21 @@ scores that table, under its own contract; `eventscore publish --test FILE` name
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eventscore.contract import Contract, parse_contract
-from eventscore.manifest import CONTRACT, GRAPH, MANIFEST, SIGNATURE, Manifest, TableEntry, parse_manifest
+from eventscore.manifest import CONTRACT, GRAPH, MANIFEST, SIGNATURE, Manifest, Provenance, TableEntry, parse_manifest
 from eventscore.signing import Verifier
 from eventscore.store.versions import LIVE, ModelVersions
 from eventscore_training.config import parse_training_config
 from eventscore_training.errors import GateResult, TableInvalid
-from eventscore_training.evaluate import evaluate
+from eventscore_training.figures import Figure
 from eventscore_training.gates import gate_result
+from eventscore_training.judges import Judge, judge_of
 from eventscore_training.run import RunReport
 from eventscore_training.split import read_parts
 from eventscore_training.table import Table, check_table, read_frame
@@ -26,7 +29,9 @@ from eventscore_training.table import Table, check_table, read_frame
 def live_gates(
     report: RunReport, contract: Contract, versions: ModelVersions, verifier: Verifier | None, test: Path | None
 ) -> tuple[GateResult, ...]:
-    """ROC-AUC and log loss against those of the live version; nothing where the contract does not ask or nothing is live.
+    """The task's figures against those of the live version; nothing where the contract does not ask or nothing is live.
+
+    ``live_tolerance`` is taken from the figure; of one in the label's unit (RMSE, pinball loss) it is a share.
 
     Raises:
         ArtifactRefused: the live version's manifest or its signature is not what it claims to be.
@@ -37,26 +42,45 @@ def live_gates(
     version = versions.channels().versions.get(LIVE)
     if not contract.gates.not_worse_than_live or version is None:
         return ()
-    detail, unknown = f"live version {version}", float("nan")
+    detail, unknown, ours = f"live version {version}", float("nan"), report.metrics["int8"]
+    judge = judge_of(contract, report.quantile)
+    main = judge.main
     if verifier is None:
         detail += " cannot be trusted: publish was given no verifier"
-        return (gate_result("live.min_roc_auc", unknown, report.metrics["int8"]["roc_auc"], detail),)
+        return (gate_result(_gate(main), unknown, ours.get(main.name, unknown), detail),)
     raw = versions.read_files(version, (MANIFEST, SIGNATURE))
     key, signature_key = versions.key(version, MANIFEST), versions.key(version, SIGNATURE)
     verifier.verify(raw[MANIFEST], raw[SIGNATURE], key=key, signature_key=signature_key)
     manifest = parse_manifest(raw[MANIFEST], key, model=versions.model, version=version)
-    if _test_entry(manifest.provenance.tables) == _test_entry(report.provenance.tables):
+    same_table = _test_entry(manifest.provenance.tables) == _test_entry(report.provenance.tables)
+    if same_table and (report.quantile is None or _quantile(manifest.provenance) == report.quantile):
         live = dict(manifest.metrics["int8"])
     elif test is not None:
-        live = _scored(versions, manifest, report, contract, test)
+        live = _scored(versions, manifest, report, contract, test, judge)
     else:
         live = {}
-        detail += " was tested on another table: name this run's with --test FILE"
-    tolerance, ours = contract.gates.live_tolerance, report.metrics["int8"]
-    return (
-        gate_result("live.min_roc_auc", live.get("roc_auc", unknown) - tolerance, ours["roc_auc"], detail),
-        gate_result("live.max_log_loss", live.get("log_loss", unknown) + tolerance, ours["log_loss"], detail),
+        other = "learned something else than this quantile" if same_table else "was tested on another table"
+        detail += f" {other}: name this run's with --test FILE"
+    tolerance = contract.gates.live_tolerance
+    return tuple(
+        gate_result(
+            _gate(figure),
+            figure.limit(live.get(figure.name, unknown), tolerance),
+            ours.get(figure.name, unknown),
+            detail,
+        )
+        for figure in judge.compared
     )
+
+
+def _gate(figure: Figure) -> str:
+    return f"live.{'min' if figure.higher_is_better else 'max'}_{figure.name}"
+
+
+def _quantile(provenance: Provenance) -> float | None:
+    """What the version learned instead of the mean: its pinball loss is that of another quantile."""
+    fit: Mapping[str, Any] = provenance.configuration.get("fit", {})
+    return fit.get("quantile") if fit.get("loss") == "quantile" else None
 
 
 def _test_entry(tables: tuple[TableEntry, ...]) -> tuple[str, int, float | None] | None:
@@ -64,7 +88,7 @@ def _test_entry(tables: tuple[TableEntry, ...]) -> tuple[str, int, float | None]
 
 
 def _scored(
-    versions: ModelVersions, manifest: Manifest, report: RunReport, contract: Contract, path: Path
+    versions: ModelVersions, manifest: Manifest, report: RunReport, contract: Contract, path: Path, judge: Judge
 ) -> dict[str, float]:
     """The live graph's figures on the run's test set. The digests of what is loaded are checked against its signed manifest."""
     # onnxruntime, in this case only: publishing is otherwise done without it.
@@ -80,7 +104,7 @@ def _scored(
         raise TableInvalid(str(path), [f"expected the test set of run {report.version}; the digest or the rows differ"])
     if not np.array_equal(own.label, table.label):
         raise TableInvalid(str(path), [f"the live version {manifest.version} has another label than this run"])
-    return evaluate(table.label, run_graph(files[GRAPH], table.columns, theirs)).as_dict()
+    return judge.metrics(table.label, run_graph(files[GRAPH], table.columns, theirs))
 
 
 def _test_table(report: RunReport, contract: Contract, path: Path) -> Table:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eventscore_training.config import NetworkConfig
+from eventscore_training.dropout import Dropout
 from eventscore_training.encoding import SHARED_ROW, Encoding, Vocabulary
 from eventscore_training.layers import ACTIVATIONS, Linear, MemberNorm, initialise, layer_arrays
 from eventscore_training.number_embedding import (
@@ -31,8 +32,9 @@ Weights = NDArray[np.float32]
 class LayerWeights:
     """One hidden layer: ``((x * inner) @ weight.T) * outer + bias``, layer norm, activation.
 
-    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``inner [members, in]`` and
-    ``outer [members, out]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch norm is folded in.
+    ``weight [out, in]``; ``bias [out]``, or ``[members, out]`` of an ensemble, which also has ``outer [members, out]`` and, unless its
+    first layer adapts no inputs, ``inner [members, in]``. ``norm``: scale and shift of the layer norm, shaped as the bias. Batch
+    norm is folded in.
     """
 
     weight: Weights
@@ -95,12 +97,13 @@ class Network(nn.Module):
         spread = 0 if number_embedding is None else number_embedding.width
         sizes = [numbers + spread + sum(each.width for each in vocabularies), *config.widths]
         self.hidden = nn.ModuleList(
-            Linear(inner, outer, self.members, first=place == 0) for place, (inner, outer) in enumerate(pairwise(sizes))
+            Linear(inner, outer, self.members, first=place == 0, adapt_inputs=place > 0 or config.adapt_inputs)
+            for place, (inner, outer) in enumerate(pairwise(sizes))
         )
         self.norms = nn.ModuleList(MemberNorm.of(config.norm, width, self.members) for width in config.widths)
         for layer in self.hidden:
             initialise(layer, config.activation, config.initialisation)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         bound = 1 / math.sqrt(sizes[-1])
         self.head = nn.Parameter((torch.rand(max(1, self.members), sizes[-1]) * 2 - 1) * bound)
         self.head_bias = nn.Parameter((torch.rand(max(1, self.members)) * 2 - 1) * bound)
@@ -171,7 +174,8 @@ def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -
     count = len(encoding.means)
     embedding: NumberEmbedding | None = None
     if config.number_embedding == "piecewise-linear" and count:
-        embedding = PiecewiseLinear(learn_edges(numbers[:, :count], config.bins), config.number_embedding_width)
+        edges = encoding.edges or learn_edges(numbers[:, :count], config.bins)
+        embedding = PiecewiseLinear(edges, config.number_embedding_width)
     elif config.number_embedding == "periodic" and count:
         embedding = Periodic(
             count, config.number_embedding_width, frequencies=config.frequencies, scale=config.frequency_scale
@@ -179,11 +183,17 @@ def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -
     return Network(count + len(encoding.flagged), encoding.vocabularies, config, embedding, count)
 
 
-def drop_values(rows: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Take ``share`` of the category values for unseen: their rows become the shared one, which learns from them."""
+def drop_values(
+    rows: Tensor, share: float, generator: torch.Generator, start: int = 0, whole: int | None = None
+) -> Tensor:
+    """Take ``share`` of the category values for unseen: their rows become the shared one, which learns from them.
+
+    ``rows`` are those from ``start`` on of a batch of ``whole`` rows: lots are drawn for all of it, the same in every process.
+    """
     if not share or not rows.numel():
         return rows
-    dropped = torch.rand(rows.shape, generator=generator, device=rows.device) < share
+    lots = torch.rand((whole or len(rows), rows.shape[1]), generator=generator, device=rows.device)
+    dropped = lots[start : start + len(rows)] < share
     return torch.where(dropped, SHARED_ROW, rows)
 
 

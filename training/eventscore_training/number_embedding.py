@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eventscore_training.knots import spread_knots
+
 PACKET = 16
 """Sines are taken in whole packets of this many values: ONNX Runtime computes the values that are left over at the end of a batch
 with other instructions, and their last bit would depend on the batch's size."""
@@ -135,10 +137,10 @@ class Periodic(NumberEmbedding):
 
 
 def learn_edges(numbers: Floats, bins: int) -> tuple[NDArray[np.float32], ...]:
-    """Edges of at most ``bins`` bins for each column of the encoded training numbers, at its quantiles."""
+    """Edges of at most ``bins`` bins for each column of the encoded training numbers, about as many rows in each."""
     edges = []
     for column in numbers.T:
-        cut = np.unique(np.quantile(column, np.linspace(0, 1, bins + 1)).astype(np.float32))
+        cut = np.unique(spread_knots(column, bins + 1).astype(np.float32))
         # A constant column gets one bin around its value: it says nothing, and must not divide by zero.
         edges.append(cut if len(cut) > 1 else np.array([cut[0], cut[0] + 1], np.float32))
     return tuple(edges)

@@ -1,8 +1,9 @@
 """The search for an int8 recipe: the cheapest that loses little enough on the validation part.
 
 Tried are weights per channel and per tensor, each with min-max, percentile and entropy ranges; if none of them passes, the best of
-them with its first or its last hidden layer left in float. A candidate passes if its ROC-AUC and its single scores keep the
-contract's gates (``max_int8_auc_loss``, 0.001 where there is none, and ``max_int8_row_difference``).
+them with its first or its last hidden layer left in float. A candidate passes if the task's figure (`judges.Judge.int8_loss`: ROC-AUC,
+RMSE, or the ranks themselves) and its single scores keep the contract's gates: ``max_int8_auc_loss`` (0.001 where there is none) or
+``max_int8_rmse_increase`` (0.005), and ``max_int8_row_difference``.
 
 The cheapest has the fewest layers in float, then the fewest bytes; candidates within one per cent of bytes cost the same, and the one
 that moves scores least is taken. Microseconds are measured and told but choose nothing: the same seed has to make the same bytes.
@@ -19,29 +20,30 @@ from typing import Any
 import numpy as np
 import onnx
 import polars as pl
-from numpy.typing import NDArray
 
 from eventscore.contract import Contract
 from eventscore_training.config import QuantizationConfig
-from eventscore_training.evaluate import roc_auc
 from eventscore_training.inference import run_graph
+from eventscore_training.judges import Judge
 from eventscore_training.latency import latency_us
 from eventscore_training.quantize import Recipe, layers_of, quantize
 from eventscore_training.table import Table
 
-DEFAULT_MAX_AUC_LOSS = 0.001
 MAX_ROWS = 20_000
 """Validation rows that judge a candidate; the shipped one is judged on the whole test part."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe and what it costs and loses against float32 (differences of uncalibrated scores, on validation rows)."""
+    """A recipe and what it costs and loses against float32 (differences of uncalibrated scores, on validation rows).
+
+    ``loss``: of the task's figure (`judges.Judge.int8_loss`).
+    """
 
     recipe: str
     size_bytes: int
     latency_us: float
-    auc_loss: float
+    loss: float
     mean_difference: float
     largest_difference: float
     passed: bool
@@ -62,17 +64,23 @@ class QuantizationSearch:
 
 
 def search_quantization(
-    fp32: onnx.ModelProto, contract: Contract, train: Table, validation: Table, config: QuantizationConfig, seed: int
+    fp32: onnx.ModelProto,
+    contract: Contract,
+    train: Table,
+    validation: Table,
+    config: QuantizationConfig,
+    seed: int,
+    judge: Judge,
 ) -> QuantizationSearch:
-    """Try the recipes that ``config`` allows and choose; if none passes, the one that costs the least ROC-AUC."""
+    """Try the recipes that ``config`` allows and choose; if none passes, the one that costs the task's figure the least."""
     end = time.monotonic() + config.budget_s
-    judge = _Judge(fp32, contract, validation, seed)
+    trial = _Trial(fp32, contract, validation, seed, judge)
     tried: list[tuple[Recipe, onnx.ModelProto, Candidate]] = []
 
     def attempt(recipe: Recipe) -> None:
         if not tried or time.monotonic() < end:
             model = quantize(fp32, contract, train.columns, seed, recipe)
-            tried.append((recipe, model, judge.candidate(str(recipe), model)))
+            tried.append((recipe, model, trial.candidate(str(recipe), model)))
 
     for recipe in _uniform(config):
         attempt(recipe)
@@ -82,7 +90,7 @@ def search_quantization(
         for layer in (layers[0], layers[-1]):
             attempt(Recipe(best.weights, best.ranges, (layer,)))
     chosen, model, _ = _choose(tried)
-    candidates = [judge.float32]
+    candidates = [trial.float32]
     for recipe, _, candidate in tried:
         candidates.append(Candidate(**{**asdict(candidate), "chosen": recipe == chosen}))
     return QuantizationSearch(model, chosen, tuple(candidates))
@@ -102,7 +110,7 @@ def _choose(
 ) -> tuple[Recipe, onnx.ModelProto, Candidate]:
     passed = [each for each in tried if each[2].passed]
     if not passed:
-        return min(tried, key=lambda each: (each[2].auc_loss, each[2].largest_difference))
+        return min(tried, key=lambda each: (each[2].loss, each[2].largest_difference))
     fewest = min(len(recipe.float_layers) for recipe, _, _ in passed)
     equal = [each for each in passed if len(each[0].float_layers) == fewest]
     smallest = min(candidate.size_bytes for _, _, candidate in equal)
@@ -110,29 +118,27 @@ def _choose(
     return min(near, key=lambda each: (each[2].mean_difference, str(each[0])))
 
 
-class _Judge:
+class _Trial:
     """Measures candidates against the float32 graph on the same rows."""
 
-    def __init__(self, fp32: onnx.ModelProto, contract: Contract, validation: Table, seed: int) -> None:
-        rows = np.random.default_rng(seed).permutation(validation.rows)[:MAX_ROWS]
-        self._columns: pl.DataFrame = validation.columns[np.sort(rows)]
-        self._label: NDArray[np.int8] = validation.label[np.sort(rows)]
-        self._contract = contract
-        self._auc_limit = contract.gates.max_int8_auc_loss or DEFAULT_MAX_AUC_LOSS
+    def __init__(self, fp32: onnx.ModelProto, contract: Contract, validation: Table, seed: int, judge: Judge) -> None:
+        rows = np.sort(np.random.default_rng(seed).permutation(validation.rows)[:MAX_ROWS])
+        self._columns: pl.DataFrame = validation.columns[rows]
+        self._label = validation.label[rows] if judge.labelled else None
+        self._contract, self._judge = contract, judge
         self._row_limit = contract.gates.max_int8_row_difference or math.inf
         raw = fp32.SerializeToString()
-        self._reference = run_graph(raw, self._columns, contract).astype(np.float64)
-        # A sample may hold one class, where a ranking means nothing.
-        self._rankable = 0 < self._label.mean() < 1
+        self._answers = run_graph(raw, self._columns, contract)
+        self._reference = judge.comparable(self._answers, self._answers)
         self.float32 = Candidate("float32", len(raw), self._latency_us(raw), 0.0, 0.0, 0.0, True)
 
     def candidate(self, recipe: str, model: onnx.ModelProto) -> Candidate:
         raw = model.SerializeToString()
-        scores = run_graph(raw, self._columns, self._contract).astype(np.float64)
+        scores = self._judge.comparable(run_graph(raw, self._columns, self._contract), self._answers)
         moved = np.abs(scores - self._reference)
-        loss = roc_auc(self._label, self._reference) - roc_auc(self._label, scores) if self._rankable else 0.0
+        loss = self._judge.int8_loss(self._label, self._reference, scores)
         mean, largest = float(moved.mean()), float(moved.max())
-        passed = bool(loss <= self._auc_limit and largest <= self._row_limit)
+        passed = bool(loss <= self._judge.int8_limit and largest <= self._row_limit)
         return Candidate(recipe, len(raw), self._latency_us(raw), loss, mean, largest, passed)
 
     def _latency_us(self, raw: bytes) -> float:

@@ -50,8 +50,16 @@ class RunReport(BaseModel):
     golden: GoldenTolerance
     metrics: Mapping[str, Mapping[str, float]]
     validation_metrics: Mapping[str, Mapping[str, float]]
+    main_figure: str = "roc_auc"
+    """The figure that judges this task first (`figures.main_figure`); ``importance`` tells its costs."""
+    quantile: float | None = None
+    """What a regression learned instead of the mean."""
     calibration: Mapping[str, Any]
     """Of the shipped graph: method, scale and shift or knots, and ``held_out``: the log loss of each method that was tried."""
+    distillation: Mapping[str, Any] = Field(default_factory=dict)
+    """Where a teacher was asked for: teacher, network with and without it on the validation part, and which was ``kept``."""
+    pruning: Mapping[str, Any] = Field(default_factory=dict)
+    """Where pruning was asked for: ``kept_members``, and the network ``before`` and ``after``."""
     quantization: tuple[Mapping[str, Any], ...] = ()
     """Each recipe that was tried (`quantization_search.Candidate`), and the float32 graph."""
     measured: Mapping[str, float] = Field(default_factory=dict)
@@ -63,11 +71,12 @@ class RunReport(BaseModel):
     intervals: Mapping[str, Any] = Field(default_factory=dict)
     """``metrics``: the 95 % interval of each figure of the int8 graph; ``blocks``: what was resampled for it."""
     importance: tuple[Mapping[str, Any], ...] = ()
+    """By feature: what shuffling it costs in the main figure."""
     unseen: Mapping[str, float] = Field(default_factory=dict)
     """By category: the share of test events whose value the training part never held."""
     gates: tuple[GateRecord, ...]
     fit: tuple[Mapping[str, float], ...]
-    """The validation part after each evaluation: epoch, train_loss, log_loss, roc_auc."""
+    """The validation part after each evaluation: epoch, train_loss, and the figures of the fit (binary: log_loss, roc_auc)."""
     best: int
     """The place in ``fit`` whose weights were kept."""
     provenance: Provenance

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from eventscore.contract import Contract
-from eventscore.contract_gates import GroupGates
-from eventscore_training.evaluate import calibration_error, roc_auc
+from eventscore.contract_gates import GroupGates, SliceGates
+from eventscore_training.judges import Judge, Scores
 from eventscore_training.table import Table
 
 MISSING = "(missing)"
@@ -21,71 +22,74 @@ _QUARTERS = 4
 
 @dataclass(frozen=True)
 class Slice:
-    """The events with one value (or range of values) of a field. ``roc_auc`` is NaN where they hold one class."""
+    """The events with one value (or range of values) of a field, and their figures; one that they do not have is None."""
 
     field: str
     value: str
     rows: int
-    positive_share: float
-    mean_score: float
-    roc_auc: float
-    calibration_error: float
+    figures: Mapping[str, float | None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``report.json``, the figures beside the others."""
+        return {"field": self.field, "value": self.value, "rows": self.rows, **self.figures}
 
 
 @dataclass(frozen=True)
 class Group:
-    """One group at a decision: the share that is chosen, of all, of the positives, of the negatives."""
+    """One group at a decision: the share that is chosen, of all, of the positives, of the negatives.
+
+    What a group or a task does not have is None.
+    """
 
     value: str
     rows: int
-    positive_share: float
-    rate: float
-    true_positive_rate: float
-    false_positive_rate: float
+    positive_share: float | None
+    rate: float | None
+    true_positive_rate: float | None
+    false_positive_rate: float | None
 
 
-def slices_of(test: Table, fields: Sequence[str], scores: NDArray[np.float32], min_rows: int) -> tuple[Slice, ...]:
+def slices_of(test: Table, fields: Sequence[str], scores: Scores, min_rows: int, judge: Judge) -> tuple[Slice, ...]:
     """Every slice of at least ``min_rows`` events: a value of a category or a boolean, a quarter of a number, a gap."""
     found = []
     for field in fields:
         for value, inside in _masks(_column(test, field)):
             rows = int(inside.sum())
-            if rows < min_rows:
-                continue
-            label, score = test.label[inside], scores[inside]
-            share = float(label.mean())
-            auc = roc_auc(label, score) if 0 < share < 1 else float("nan")
-            error = calibration_error(label, score)
-            found.append(Slice(field, value, rows, share, float(score.mean(dtype=np.float64)), auc, error))
+            if rows >= min_rows:
+                figures = judge.metrics(test.label[inside] if judge.labelled else None, scores[inside])
+                found.append(Slice(field, value, rows, {name: figures.get(name) for name in judge.sliced}))
     return tuple(found)
 
 
-def groups_of(test: Table, gates: GroupGates, contract: Contract, scores: NDArray[np.float32]) -> tuple[Group, ...]:
+def groups_of(test: Table, gates: GroupGates, contract: Contract, scores: Scores, judge: Judge) -> tuple[Group, ...]:
     """The groups of at least ``gates.min_rows`` events. Chosen is whatever scores in the decision's band or above it."""
     start = next(decision.start for decision in contract.decisions if decision.name == gates.decision)
-    chosen = scores >= np.float32(start)
+    chosen = judge.deciding(scores) >= np.float32(start)
+    positives = judge.positives(test.label)
     found = []
     for value, inside in _masks(_column(test, gates.field)):
         rows = int(inside.sum())
         if rows >= gates.min_rows:
-            label, taken = test.label[inside], chosen[inside]
-            rates = (_mean(taken), _mean(taken[label == 1]), _mean(taken[label == 0]))
-            found.append(Group(value, rows, float(label.mean()), *rates))
+            taken = chosen[inside]
+            two_sided: tuple[float | None, ...] = (None, None, None)
+            if positives is not None:
+                positive = positives[inside]
+                two_sided = (_mean(positive), _mean(taken[positive]), _mean(taken[~positive]))
+            found.append(Group(value, rows, two_sided[0], _mean(taken), *two_sided[1:]))
     return tuple(found)
 
 
 def measured_slices(slices: Sequence[Slice]) -> tuple[dict[str, float], dict[str, str]]:
     """By gate: the worst slice's figure, and which slice that is."""
-    ranked = [each for each in slices if not np.isnan(each.roc_auc)]
     measured, details = {}, {}
-    if ranked:
-        worst = min(ranked, key=lambda each: each.roc_auc)
-        measured["slices.min_roc_auc"] = worst.roc_auc
-        details["slices.min_roc_auc"] = f"{worst.field} = {worst.value}, {worst.rows:,} rows"
-    if slices:
-        worst = max(slices, key=lambda each: each.calibration_error)
-        measured["slices.max_calibration_error"] = worst.calibration_error
-        details["slices.max_calibration_error"] = f"{worst.field} = {worst.value}, {worst.rows:,} rows"
+    for gate in SliceGates.model_fields:
+        bound, _, name = gate.partition("_")
+        figures = [(value, each) for each in slices if (value := each.figures.get(name)) is not None]
+        if bound in ("min", "max") and figures:
+            choose = min if bound == "min" else max
+            value, worst = choose(figures, key=lambda pair: pair[0])
+            measured[f"slices.{gate}"] = value
+            details[f"slices.{gate}"] = f"{worst.field} = {worst.value}, {worst.rows:,} rows"
     return measured, details
 
 
@@ -93,8 +97,8 @@ def measured_groups(groups: Sequence[Group], field: str) -> tuple[dict[str, floa
     """By gate: the largest difference between two groups, and which two. One group alone differs from nobody."""
     measured, details = {}, {}
     for name in ("rate", "true_positive_rate", "false_positive_rate"):
-        rates: Mapping[str, float] = {group.value: getattr(group, name) for group in groups}
-        known = {value: rate for value, rate in rates.items() if not np.isnan(rate)}
+        rates: Mapping[str, float | None] = {group.value: getattr(group, name) for group in groups}
+        known = {value: rate for value, rate in rates.items() if rate is not None}
         if known:
             high, low = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
             measured[f"groups.max_{name}_difference"] = known[high] - known[low]
@@ -125,5 +129,5 @@ def _masks(column: pl.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield str(value), (text == value).fill_null(False).to_numpy()
 
 
-def _mean(values: NDArray[np.bool_]) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from eventscore.contract import Contract
 from eventscore_training.config import TrainingConfig
 from eventscore_training.errors import TableInvalid
-from eventscore_training.table import Part, Table, check_table, read_frame
+from eventscore_training.identities import require_distinct_ids
+from eventscore_training.labels import Part
+from eventscore_training.table import Table, check_table, read_frame
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ def read_parts(config: TrainingConfig, contract: Contract) -> Parts:
         cut, method = _cut(frame, config, contract, str(config.table))
         frames = {part: (cut[part], sha256, f"{config.table} ({part} part)") for part in _PARTS}
     tables = {part: check_table(frames[part][0], contract, part, frames[part][2], frames[part][1]) for part in _PARTS}
+    require_distinct_ids(
+        {part: frames[part][0] for part in _PARTS}, contract, {part: frames[part][2] for part in _PARTS}
+    )
     periods, order = _periods({part: frames[part][0] for part in _PARTS}, contract)
     method += f"; {order}" if order else ""
     return Parts(tables["train"], tables["validation"], tables["test"], method, periods)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from eventscore.contract import BooleanFeature, CategoryFeature, Contract, Feature, NumberFeature
+from eventscore_training.column_checks import Broken, as_numbers, refuse
 from eventscore_training.errors import TableInvalid
+from eventscore_training.labels import Part, Truth, read_truth
 
-Part = Literal["train", "validation", "test"]
 GraphInputs = dict[str, NDArray[np.generic]]
 
 
@@ -23,7 +23,7 @@ class Table:
     """One part of the data, known to keep the contract.
 
     ``columns`` holds the features: Float64 for numbers and booleans, String for categories, null for a gap. ``events`` holds
-    the same rows as they came (id, time, rollout key and features), ``label`` is 1 for the positive value.
+    the same rows as they came (id, time, rollout key and features), ``label`` the truth (`labels.Truth`).
     """
 
     part: Part
@@ -31,9 +31,11 @@ class Table:
     sha256: str
     columns: pl.DataFrame
     events: pl.DataFrame
-    label: NDArray[np.int8]
+    label: Truth
     aside: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Columns that are no features and that the contract's gates name, as they came."""
+    labelled: bool = True
+    """Whether the table holds the truth; without it ``label`` is zeros."""
 
     @property
     def rows(self) -> int:
@@ -41,9 +43,10 @@ class Table:
         return len(self.label)
 
     @property
-    def positive_share(self) -> float:
-        """The share of rows whose label is the positive value."""
-        return float(self.label.mean())
+    def positive_share(self) -> float | None:
+        """The share of rows whose label is the positive value; None where the truth is no such thing."""
+        told = self.labelled and self.label.dtype == np.int8 and self.label.ndim == 1
+        return float(self.label.mean()) if told else None
 
 
 def numbers_of(columns: pl.DataFrame, contract: Contract) -> NDArray[np.float64]:
@@ -106,7 +109,7 @@ def check_table(frame: pl.DataFrame, contract: Contract, part: Part, origin: str
             continue
         try:
             checked[name] = _checked(frame[name], feature)
-        except _Broken as broken:
+        except Broken as broken:
             problems.append(f"column {name!r}: {broken}")
     aside = [name for name in _gated_fields(contract) if name not in contract.features]
     for name in aside:
@@ -114,8 +117,8 @@ def check_table(frame: pl.DataFrame, contract: Contract, part: Part, origin: str
             problems.append(f"column {name!r}: missing; the contract's gates name it")
     label = None
     try:
-        label = _label(frame, contract, part)
-    except _Broken as broken:
+        label = read_truth(frame, contract, part)
+    except Broken as broken:
         problems.append(f"label: {broken}")
     if problems or label is None:
         raise TableInvalid(origin, problems)
@@ -123,7 +126,7 @@ def check_table(frame: pl.DataFrame, contract: Contract, part: Part, origin: str
     kept = [name for name in dict.fromkeys(event_fields) if name is not None and name in frame.columns]
     events = frame.select(kept)
     columns = pl.DataFrame(checked).select(*contract.features)
-    return Table(part, origin, sha256, columns, events, label, frame.select(aside))
+    return Table(part, origin, sha256, columns, events, label, frame.select(aside), contract.label is not None)
 
 
 def _gated_fields(contract: Contract) -> tuple[str, ...]:
@@ -131,74 +134,39 @@ def _gated_fields(contract: Contract) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(slices.fields if slices else ()), *((groups.field,) if groups else ())]))
 
 
-class _Broken(Exception):
-    """A sentence about one column."""
-
-
 def _number(column: pl.Series, feature: NumberFeature) -> pl.Series:
-    if column.dtype == pl.String:
-        parsed = column.cast(pl.Float64, strict=False)
-        _refuse(column, column.is_not_null() & parsed.is_null(), "expected numbers")
-        column = parsed
-    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
-        raise _Broken(f"expected numbers, got a column of {column.dtype}")
-    values = column.cast(pl.Float64).fill_nan(None)
+    values = as_numbers(column)
     bounds = f"expected {feature.min:g} to {feature.max:g}"
-    _refuse(values, (values < feature.min) | (values > feature.max), bounds)
+    refuse(values, (values < feature.min) | (values > feature.max), bounds)
     if feature.missing == "refuse":
-        _refuse(values, values.is_null(), 'a gap is refused (the contract may say missing = "median")')
+        refuse(values, values.is_null(), 'a gap is refused (the contract may say missing = "median")')
     return values
 
 
 def _boolean(column: pl.Series, feature: BooleanFeature) -> pl.Series:
     if column.dtype == pl.String:
         words = column.str.to_lowercase()
-        _refuse(column, words.is_not_null() & ~words.is_in(["true", "false"]), "expected true or false")
+        refuse(column, words.is_not_null() & ~words.is_in(["true", "false"]), "expected true or false")
         column = words == "true"
     if column.dtype not in (pl.Boolean, pl.Null):
-        raise _Broken(f"expected booleans, got a column of {column.dtype}")
+        raise Broken(f"expected booleans, got a column of {column.dtype}")
     if feature.missing == "refuse":
-        _refuse(column, column.is_null(), 'a gap is refused (the contract may say missing = "median")')
+        refuse(column, column.is_null(), 'a gap is refused (the contract may say missing = "median")')
     return column.cast(pl.Float64)
 
 
 def _category(column: pl.Series, feature: CategoryFeature) -> pl.Series:
     if column.dtype not in (pl.String, pl.Null) and not isinstance(column.dtype, pl.Categorical | pl.Enum):
-        raise _Broken(f"expected strings, got a column of {column.dtype}; write the values as text")
+        raise Broken(f"expected strings, got a column of {column.dtype}; write the values as text")
     values = column.cast(pl.String)
-    _refuse(values, values.str.len_chars() == 0, "an empty string is no value; a gap is a null")
+    refuse(values, values.str.len_chars() == 0, "an empty string is no value; a gap is a null")
     too_long = values.str.len_chars() > feature.max_length
-    _refuse(values, too_long, f"expected at most {feature.max_length} characters")
+    refuse(values, too_long, f"expected at most {feature.max_length} characters")
     if feature.values is not None and feature.unseen == "refuse":
-        _refuse(values, ~values.is_in(list(feature.values)), f"expected one of {', '.join(feature.values[:10])}")
+        refuse(values, ~values.is_in(list(feature.values)), f"expected one of {', '.join(feature.values[:10])}")
     if feature.missing == "refuse":
-        _refuse(values, values.is_null(), 'a gap is refused (the contract may say missing = "own")')
+        refuse(values, values.is_null(), 'a gap is refused (the contract may say missing = "own")')
     return values
-
-
-def _label(frame: pl.DataFrame, contract: Contract, part: Part) -> NDArray[np.int8]:
-    if contract.label is None:
-        raise _Broken("the contract names no [label]")
-    field, positive = contract.label.field, contract.label.positive
-    if field not in frame.columns:
-        raise _Broken(f"column {field!r} is missing; it is the column with the truth")
-    column = frame[field]
-    _refuse(column, column.is_null(), "a row without a label teaches nothing; leave it out")
-    wanted: object = positive
-    if column.dtype == pl.String:
-        wanted = str(positive).lower() if isinstance(positive, bool) else str(positive)
-        column = column.str.to_lowercase() if isinstance(positive, bool) else column
-    elif isinstance(positive, bool) != (column.dtype == pl.Boolean) or isinstance(positive, str):
-        raise _Broken(f"the positive value is {positive!r}, the column is of {column.dtype}")
-    values = column.unique().sort().to_list()
-    shown = ", ".join(map(repr, values[:5])) + (", ..." if len(values) > 5 else "")
-    if wanted not in values:
-        raise _Broken(f"expected the positive value {positive!r} in the {part} part, got only {shown}")
-    if len(values) == 1:
-        raise _Broken(f"expected two classes in the {part} part, got only {shown}")
-    if len(values) > 2:
-        raise _Broken(f"expected two classes for a binary task, got {len(values)}: {shown}")
-    return (column == wanted).to_numpy().astype(np.int8)
 
 
 def _checked(column: pl.Series, feature: Feature) -> pl.Series:
@@ -209,13 +177,3 @@ def _checked(column: pl.Series, feature: Feature) -> pl.Series:
             return _boolean(column, feature)
         case CategoryFeature():
             return _category(column, feature)
-
-
-def _refuse(column: pl.Series, broken: pl.Series, expectation: str) -> None:
-    """Raise if ``broken`` holds anywhere: how often, and the first value with its row, counted from 1."""
-    count = int(broken.sum() or 0)
-    if count:
-        first = int(broken.fill_null(False).arg_max() or 0)
-        raise _Broken(
-            f"{expectation}; {count:,} of {len(column):,} rows break that, first row {first + 1}: {column[first]!r}"
-        )

@@ -16,11 +16,13 @@ def open_store(location: str) -> ObjectStore:
         StoreUnavailable: another scheme than ``s3``, no bucket, or S3 cannot be reached for want of a region.
 
     """
-    scheme, separator, rest = location.partition("://")
-    if not separator:
+    scheme, separator, rest = location.partition(":")
+    # A single letter is a drive.
+    if not separator or len(scheme) == 1 or "/" in scheme:
         return FolderStore(Path(location))
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
+    bucket, _, prefix = rest.removeprefix("//").partition("/")
+    # s3:/bucket is a slip, too, and would make a folder of that name.
+    if scheme != "s3" or not rest.startswith("//") or not bucket:
         raise StoreUnavailable(location, "expected s3://bucket or s3://bucket/prefix, or a folder's path")
     # Only a bucket needs botocore, which costs a third of a cold start.
     from botocore.exceptions import BotoCoreError

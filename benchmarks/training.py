@@ -137,7 +137,11 @@ def _document(rounds: list[dict[str, Measured]]) -> dict[str, object]:
         if name not in speeds:
             continue
         last = rounds[-1][name]
-        document[key] = {"rows_per_second": round(speeds[name]), "roc_auc": last.roc_auc, "log_loss": last.log_loss}
+        document[key] = {
+            "rows_per_second": round(speeds[name]),
+            "roc_auc": last.figures["roc_auc"],
+            "log_loss": last.figures["log_loss"],
+        }
         if last.gpu_utilization is not None:
             document[key] |= {"gpu_utilization": last.gpu_utilization}  # type: ignore[operator]
     document["dataloader_workers"] = int(peer.split()[1])

@@ -50,9 +50,10 @@ train-demo: setup-train ## Make the demo's model anew, from the flights, into bu
 		--trusted-key "$$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 
-bench: setup-train ## Measure throughput and cold start, each beside its peer and its floor.
+bench: setup-train ## Measure throughput and cold start, each beside its peer and its floor, then latency and memory.
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/latency.py --events 1000000
 
 requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

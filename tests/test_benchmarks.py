@@ -194,6 +194,19 @@ def test_accuracy_compares_all_sides_on_the_same_figures(accuracy: Any, name: st
             assert found[side].get(figure, 1) > level + 0.15, (side, found[side])
 
 
+@pytest.mark.training
+def test_latency_prints_one_json_object_per_size_and_one_for_the_memory() -> None:
+    pytest.importorskip("torch")
+    lines = run("latency.py", "--json", "--records", "1", "3", "--invocations", "4", "--events", "10000")
+    *sizes, memory = [json.loads(line) for line in lines]
+    assert [(size["records"], size["invocations"]) for size in sizes] == [(1, 4), (3, 4)]
+    for size in sizes:
+        assert 0 < size["p50_us"] <= size["p99_us"] <= size["p999_us"] <= size["max_us"]
+    assert memory["events"] == 10_000
+    assert 0 < memory["resident_mib_after_a_tenth"] <= memory["resident_mib_at_most"]
+    assert {"resident_mib_at_the_end", "blocks_after_a_tenth", "blocks_at_the_end"} <= memory.keys()
+
+
 @pytest.mark.emulator
 @pytest.mark.sam
 def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer) -> None:

@@ -209,7 +209,7 @@ def test_a_flat_event_without_escapes_is_parsed_once(
     def slow(message: bytes) -> None:
         raise AssertionError("parsed again")
 
-    monkeypatch.setattr("eventscore.duplicate_keys._first_duplicate", slow)
+    monkeypatch.setattr("eventscore.decoding.first_duplicate", slow)
     DECODER.decode(small_model.message(at=time, balance=balance, order="a:b", country="x:y:z"))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from eventscore.contract_grammar import DecisionName, Finite, Section, Task, with_article
+from eventscore.decision_bands import band_of, main_score
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _SUM_TOLERANCE = 1e-3
@@ -20,20 +20,6 @@ class FallbackSection(Section):
     score: Finite | None = None
     decision: DecisionName | None = None
     scores: dict[str, _Share] | None = None
-
-    def main_score(self, bands: Sequence[tuple[str, float]]) -> float:
-        """The answer's score. ``bands``: names and starts of the contract's decisions, ascending."""
-        if self.scores is not None:
-            return max(self.scores.values())
-        if self.score is not None:
-            return self.score
-        return dict(bands)[self.decision or ""]
-
-
-def band_of(score: float, bands: Sequence[tuple[str, float]]) -> str | None:
-    """The decision band that a score lies in: the last whose start it reaches, or else the first; None without any."""
-    starts = [start for _, start in bands]
-    return bands[max(0, bisect_right(starts, score) - 1)][0] if bands else None
 
 
 def fallback_beside_the_contract(
@@ -57,7 +43,7 @@ def fallback_beside_the_contract(
             f"fallback.decision: expected one of the decisions ({', '.join(names) or 'none here'}), "
             f"got {fallback.decision!r}"
         )
-    score = fallback.main_score(bands)
+    score = main_score(fallback, bands)
     if fallback.decision is not None and (band := band_of(score, bands)) != fallback.decision:
         return f"fallback: the score {score:g} lies in the band {band!r}, and the decision is {fallback.decision!r}"
     low, high = bounds if task == "regression" else (0, 1)

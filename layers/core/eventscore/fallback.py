@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventscore.contract import Contract
-from eventscore.contract_fallback import band_of
+from eventscore.decision_bands import band_of, main_score
 from eventscore.decoding import EventDecoder
 from eventscore.errors import ContractViolation
 from eventscore.scorer import NO_VERSION
 from eventscore.scoring import Answer, Outcome, timestamp
+
+if TYPE_CHECKING:
+    from eventscore.contract import AnyContract
 
 
 class FallbackRule:
     """The ``[fallback]`` of a contract, ready to answer. ``origin`` says where the contract comes from, for logs."""
 
     version = NO_VERSION
+    memory_bytes = 0
+    is_rule = True
 
-    def __init__(self, contract: Contract, origin: str) -> None:
+    def __init__(self, contract: AnyContract, origin: str) -> None:
         fallback = contract.fallback
         if fallback is None:
             raise ValueError("the contract has no [fallback]")
@@ -28,7 +33,7 @@ class FallbackRule:
         self.origin = origin
         self._decoder = EventDecoder(contract)
         bands = [(decision.name, decision.start) for decision in contract.decisions]
-        score = fallback.main_score(bands)
+        score = main_score(fallback, bands)
         self._answer = Answer("", score, band_of(score, bands), self.model, NO_VERSION, "", fallback=True)
         if fallback.scores is not None:
             # In the order of the graph's columns, as a version's answers have them; of equals the first, too.

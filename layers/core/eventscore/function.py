@@ -1,32 +1,29 @@
-"""The function as Lambda calls it: every kind of invocation, what it is answered, and what is done when nobody waits any more."""
+"""The function as Lambda calls it: every kind of invocation, what it is answered, and what is done when nobody waits any more.
+
+Imports are in the order of a cold start. What stands at the top is light and begins to pull the model; what scores (numpy, ONNX
+Runtime) is imported while the files are on their way.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
+# numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from eventscore import snap_start
-from eventscore.artifact import Artifact
 from eventscore.errors import SettingsInvalid
-from eventscore.fallback import FallbackRule
 from eventscore.model_cache import Models, OneScorer
 from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
 from eventscore.process_age import process_age_ms
-from eventscore.records import Record
 from eventscore.refresher import Refresher
 from eventscore.routing import Router
 from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer, VersionScorer
-from eventscore.scoring import Answer
-from eventscore.service import BatchResult, ScoringService
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
 from eventscore.stopwatch import Stopwatch
@@ -39,6 +36,11 @@ _RESERVE_S: Final = 2.0
 """What must be left of the invocation's time behind that."""
 _RESTORE_PATIENCE_S: Final = 7.0
 """How long a restored snapshot waits for it: Lambda gives restoring and hooks ten seconds together."""
+
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
+    from eventscore.records import Record
+    from eventscore.service import BatchResult, ScoringService
 
 
 class ScoreFunction:
@@ -85,8 +87,10 @@ class ScoreFunction:
         """
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
+        models = model_cache(settings, clock, news.append)
+        models.prepare(settings.models[0])
         function = cls(
-            model_cache(settings, clock, news.append),
+            models,
             Router(settings.models, settings.model_field, settings.model_sources),
             scoring_service(settings),
             telemetry_by_model(environment),
@@ -97,6 +101,8 @@ class ScoreFunction:
         else:
             function._load(settings.models[0])
         if settings.initialization == SNAP_START:
+            from eventscore import snap_start
+
             snap_start.register(function.load_all, function.after_restore)
         return function
 
@@ -132,6 +138,8 @@ class ScoreFunction:
 
     def after_restore(self) -> None:
         """Catch up on what happened since the snapshot was taken, which may be weeks ago. Never raises."""
+        import random
+
         random.seed()  # every environment of this snapshot would wait the same random times
         self._refresher.invocation_begins()
         self._load(self._router.models[0])
@@ -166,7 +174,7 @@ class ScoreFunction:
             else:
                 version = scorer.version
                 result = self._service.process(scorer, source.name, own)
-                if isinstance(scorer, FallbackRule):
+                if scorer.is_rule:
                     self._telemetry(scorer.model).fallback(source.name, result.scored)
             self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
@@ -181,6 +189,10 @@ class ScoreFunction:
         self._telemetry(model).batch(source, version, result, _ms_since(began), origins)
 
     def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
+        import msgspec
+
+        from eventscore.scoring import Answer
+
         messages = [_message(event) for event in events]
         answers: list[dict[str, Any]] = [{}] * len(messages)
         for model, positions in self._router.direct(messages).items():
@@ -197,7 +209,7 @@ class ScoreFunction:
                     answers[position] = {"rejected": rejected, "model": scorer.model, "version": scorer.version}
             telemetry = self._telemetry(model or NO_MODEL)
             telemetry.direct(scorer.version, scored, len(outcomes) - scored, _ms_since(began))
-            if isinstance(scorer, FallbackRule):
+            if scorer.is_rule:
                 telemetry.fallback("direct", scored)
         return answers
 
@@ -206,7 +218,7 @@ class ScoreFunction:
         first, *others = self._router.models
         scorer = self._scorer(first)
         answer: dict[str, Any] = {"model": scorer.model, "version": scorer.version}
-        if isinstance(scorer, FallbackRule):
+        if scorer.is_rule:
             answer["fallback"] = True
         if others:
             answer["models"] = {live.model: live.serving.version for live in self._models.held() if live.serving}
@@ -261,6 +273,8 @@ class ScoreFunction:
 
 
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
+    from eventscore.service import BatchResult
+
     reason = type(error).__name__
     return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
 
@@ -271,6 +285,8 @@ def _message(event: Any) -> bytes:
     The runtime has parsed it already; NaN, which it lets through, is written as NaN again and refused by the decoder. What cannot be
     written, for its depth or for an integer of thousands of digits, is replaced by something that the decoder refuses in its place.
     """
+    import json
+
     try:
         return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except RecursionError:

@@ -7,18 +7,20 @@ golden events (which warms it), and only then the reference is replaced. Whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from eventscore.artifact import Artifact
-from eventscore.contract import Contract
 from eventscore.errors import NoSuchChannel
-from eventscore.fallback import FallbackRule
 from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded, VersionNotLoaded
 from eventscore.retry_schedule import RetrySchedule
 from eventscore.scorer import Scorer, VersionScorer
 from eventscore.stopwatch import Stopwatch
 from eventscore.store.versions import LIVE, PREVIOUS, Channels
 from eventscore.version_source import VersionSource
+
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
+    from eventscore.contract import AnyContract
+    from eventscore.fallback import FallbackRule
 
 LOOK_CAP_S: Final = 300.0
 """The pointer is looked at this often at least, however long the store has been away."""
@@ -45,7 +47,7 @@ class LiveModel:
         refresh_s: float,
         clock: Callable[[], float],
         tell: Callable[[ModelNews], None],
-        deployed_contract: Callable[[], tuple[Contract, str] | None] = lambda: None,
+        deployed_contract: Callable[[], tuple[AnyContract, str] | None] = lambda: None,
     ) -> None:
         self._source = source
         self._channel = channel
@@ -72,7 +74,7 @@ class LiveModel:
     def memory_bytes(self) -> int:
         """What the version that answers is reckoned to hold."""
         serving = self._serving
-        return serving.artifact.memory_bytes if isinstance(serving, VersionScorer) else 0
+        return serving.memory_bytes if serving else 0
 
     def get(self, watch: Stopwatch | None = None) -> Scorer:
         """Who answers: the channel's version, or on a cold start without it ``previous``, or the contract's fallback rule.
@@ -82,6 +84,11 @@ class LiveModel:
 
         """
         return self._serving or self._begin(watch or Stopwatch())
+
+    def prepare(self) -> None:
+        """Begin to pull what ``get`` will load, where nothing is loaded; heavy imports can go on beside it."""
+        if self._serving is None:
+            self._source.begin(self._channel)
 
     def release(self) -> None:
         """Let go of the version; the next ``get`` loads again."""
@@ -116,7 +123,8 @@ class LiveModel:
 
     def _looks(self) -> bool:
         """Whether the pointer is looked at: always but where the settings say never and a version answers."""
-        return self._refresh_s > 0 or isinstance(self._serving, FallbackRule)
+        serving = self._serving
+        return self._refresh_s > 0 or (serving is not None and serving.is_rule)
 
     def _wanted(self) -> str | None:
         return self._channels.versions.get(self._channel) if self._channels else None
@@ -125,7 +133,7 @@ class LiveModel:
         wanted, serving = self._wanted(), self._serving
         if wanted is None or serving is None:
             return False
-        return isinstance(serving, FallbackRule) or serving.version != wanted
+        return serving.is_rule or serving.version != wanted
 
     def _candidates(self) -> Iterator[str]:
         """The versions to try where none answers: the channel's, and the one that was live before."""
@@ -139,6 +147,7 @@ class LiveModel:
     def _begin(self, watch: Stopwatch) -> Scorer:
         """Find somebody to answer, where nobody does."""
         first: Exception | None = None
+        self.prepare()
         try:
             self._channels = self._source.channels(watch)
             self._look.succeeded(self._clock())
@@ -168,6 +177,8 @@ class LiveModel:
 
     def _rule(self) -> FallbackRule | None:
         """The fallback rule of the newest contract that can be trusted; that of the deployment only where the store has none."""
+        from eventscore.fallback import FallbackRule  # seldom needed
+
         for version in self._candidates():
             try:
                 contract = self._source.contract(version)
@@ -185,7 +196,7 @@ class LiveModel:
         replaced = self._serving
         serving = VersionScorer(artifact)
         now = self._clock()
-        if isinstance(replaced, FallbackRule):
+        if replaced is not None and replaced.is_rule:
             self._schedules(LOOK_CAP_S, LOAD_CAP_S, self._refresh_s or LOOK_CAP_S)
             self._look.succeeded(now)
             self._load.failed(now)  # it was, where this is the version before
@@ -221,7 +232,8 @@ class LiveModel:
 
     def _catch_up(self, interrupted: Callable[[], bool]) -> None:
         wanted = self._wanted()
-        on_rule = isinstance(self._serving, FallbackRule)
+        serving = self._serving
+        on_rule = serving is not None and serving.is_rule
         for version in [*self._candidates()] if on_rule else [wanted or ""]:
             watch = Stopwatch()
             try:

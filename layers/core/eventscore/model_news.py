@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class VersionLoaded:
+class VersionLoaded(msgspec.Struct, frozen=True):
     """A version answers from now on; ``replaced`` is the one that answered before, None on a cold start."""
 
     model: str
@@ -17,8 +17,7 @@ class VersionLoaded:
     replaced: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class VersionNotLoaded:
+class VersionNotLoaded(msgspec.Struct, frozen=True):
     """A version, or the pointer to one, cannot be had. ``serving`` answers meanwhile; None: nobody does."""
 
     model: str
@@ -28,8 +27,7 @@ class VersionNotLoaded:
     retry_in_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class RuleAnswers:
+class RuleAnswers(msgspec.Struct, frozen=True):
     """No version can be had: the fallback rule of the contract at ``origin`` answers."""
 
     model: str

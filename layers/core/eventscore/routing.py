@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from eventscore.errors import ContractViolation, SettingsInvalid
 from eventscore.records import Record
 from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer
-from eventscore.scoring import Outcome
 from eventscore.settings import DIRECT, MODEL_SOURCES
 from eventscore.sources.origin import source_names
-from eventscore.violations import violation_of_bytes
+
+if TYPE_CHECKING:
+    from eventscore.scoring import Outcome
 
 UNKNOWN_MODEL: Final = "unknown_model"
 
@@ -77,6 +78,8 @@ class Router:
         except RecursionError:
             return ContractViolation("too_nested", "expected a flat object, got one nested too deeply to read")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            from eventscore.violations import violation_of_bytes  # only what cannot be read needs it
+
             return violation_of_bytes(message, str(error))
         if isinstance(named, str) and named in self.models:
             return named
@@ -91,6 +94,7 @@ class _Nobody:
 
     model = NO_MODEL
     version = NO_VERSION
+    is_rule = False
 
     def __init__(self, model_named_in: Callable[[bytes | None], str | ContractViolation]) -> None:
         self._model_named_in = model_named_in

@@ -1,13 +1,17 @@
-"""Whoever answers the messages of a batch under one name and version: a loaded version of a model, or who stands in for it."""
+"""Whoever answers the messages of a batch under one name and version: a loaded version of a model, or who stands in for it.
+
+Nothing heavy is imported before a version is here: this belongs to what a cold start loads first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from eventscore.artifact import Artifact
-from eventscore.scoring import Outcome, score_messages
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
+    from eventscore.scoring import Outcome
 
 NO_MODEL: Final = "none"
 NO_VERSION: Final = "none"
@@ -27,19 +31,30 @@ class Scorer(Protocol):
         """The name of the version."""
         ...
 
+    @property
+    def is_rule(self) -> bool:
+        """Whether no version answers but the fallback rule of a contract."""
+        ...
+
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order."""
         ...
 
 
 class VersionScorer:
-    """A version that has proved itself."""
+    """A version that has proved itself. ``memory_bytes`` is what it is reckoned to hold."""
+
+    is_rule = False
 
     def __init__(self, artifact: Artifact) -> None:
+        from eventscore.scoring import score_messages  # whoever has an artifact has loaded all that this needs
+
         self.artifact = artifact
         self.model = artifact.model
         self.version = artifact.version
+        self.memory_bytes = artifact.memory_bytes
+        self._score = score_messages
 
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order; the graph runs once."""
-        return score_messages(self.artifact, messages, now)
+        return self._score(self.artifact, messages, now)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -16,11 +15,10 @@ from eventscore.delivery.rejection import rejection_messages
 from eventscore.delivery.sink import Message, Sink
 from eventscore.records import Record
 from eventscore.scorer import Scorer
-from eventscore.scoring import Answer, timestamp
+from eventscore.scoring import Answer, Outcome, timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(msgspec.Struct, frozen=True):
     """Where the records of a batch ended. ``returned`` maps positions to reasons; ``rejected`` counts by reason."""
 
     received: int
@@ -41,36 +39,50 @@ class ScoringService:
         """Score ``records``, which came from ``source`` (``sqs``, ``kinesis``, ``kafka``), and deliver the outcomes."""
         now = self._clock()
         outcomes = scorer.score([record.payload for record in records], now)
-        answers: list[Message] = []
-        answer_owners: list[int] = []
+        rejected = {place: of for place, of in enumerate(outcomes) if not isinstance(of, Answer)}
+        scored = (
+            [place for place in range(len(outcomes)) if place not in rejected] if rejected else range(len(outcomes))
+        )
         rejections: list[Message] = []
         rejection_owners: list[int] = []
-        reasons: dict[int, str] = {}
-        for position, (record, outcome) in enumerate(zip(records, outcomes, strict=True)):
-            if isinstance(outcome, Answer):
-                attributes = {"source": source, "origin": record.origin}
-                answers.append(Message(msgspec.json.encode(outcome).decode(), attributes))
-                answer_owners.append(position)
-            else:
-                messages = rejection_messages(
-                    record,
-                    outcome,
-                    model=scorer.model,
-                    version=scorer.version,
-                    source=source,
-                    rejected_at=timestamp(now),
-                )
-                rejections.extend(messages)
-                rejection_owners.extend([position] * len(messages))
-                reasons[position] = outcome.reason
-        returned = _failures(self._sink, answers, answer_owners)
+        for place, violation in rejected.items():
+            messages = rejection_messages(
+                records[place],
+                violation,
+                model=scorer.model,
+                version=scorer.version,
+                source=source,
+                rejected_at=timestamp(now),
+            )
+            rejections.extend(messages)
+            rejection_owners.extend([place] * len(messages))
+        returned = _failures(self._sink, _answer_messages(source, records, outcomes, scored), scored)
         returned |= _failures(self._reject_queue, rejections, rejection_owners)
         return BatchResult(
             received=len(records),
-            scored=sum(position not in returned for position in answer_owners),
-            rejected=Counter(reason for position, reason in reasons.items() if position not in returned),
-            returned=dict(sorted(returned.items())),
+            scored=sum(place not in returned for place in scored) if returned else len(scored),
+            rejected=Counter([of.reason for place, of in rejected.items() if place not in returned])
+            if rejected
+            else _NOTHING_REJECTED,
+            returned=dict(sorted(returned.items())) if returned else returned,
         )
+
+
+def _answer_messages(
+    source: str, records: Sequence[Record], outcomes: Sequence[Outcome], scored: Sequence[int]
+) -> list[Message]:
+    """A message for each of the outcomes that are answers; all are encoded at once, one to a line."""
+    answers = outcomes if len(scored) == len(outcomes) else [outcomes[place] for place in scored]
+    # JSON has no line break inside a text: it stands there as an escape.
+    bodies = _ENCODER.encode_lines(answers).decode().split("\n")
+    return [
+        Message(body, {"source": source, "origin": records[place].origin})
+        for place, body in zip(scored, bodies, strict=False)  # behind the last line stands nothing
+    ]
+
+
+_NOTHING_REJECTED: Counter[str] = Counter()
+_ENCODER = msgspec.json.Encoder()
 
 
 def _failures(sink: Sink, messages: Sequence[Message], owners: Sequence[int]) -> dict[int, str]:

@@ -7,8 +7,6 @@ POWERTOOLS_METRICS_NAMESPACE and POWERTOOLS_LOG_LEVEL.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -37,7 +35,7 @@ _OF_THE_FUNCTION = (
 )
 _FUNCTION_MEMORY_MB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
-SNAP_START, PROVISIONED = "snap-start", "provisioned-concurrency"
+ON_DEMAND, SNAP_START, PROVISIONED = "on-demand", "snap-start", "provisioned-concurrency"
 DIRECT = "direct"
 """Stands for direct invocations among the sources."""
 
@@ -47,8 +45,7 @@ _DEFAULT_MAX_FILE_MB = 256
 _DEFAULT_FUNCTION_MEMORY_MB = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What the function is configured to do. The sink and the reject queue may be None where it is only called directly.
 
     Of several ``models`` an event's is chosen by ``model_field``, a field of the event, or by ``model_sources``, which maps the ARN
@@ -65,7 +62,7 @@ class Settings:
     trusted_keys: tuple[bytes, ...]
     refresh_s: int
     max_file_bytes: int
-    fallback_contracts: Path | None
+    fallback_contracts: str | None
     sink: str | None
     reject_queue_url: str | None
     initialization: str
@@ -89,7 +86,6 @@ class Settings:
             raise SettingsInvalid(SINK, "sqs:<queue url>", sink)
         function_memory_mb = int(environment.get(_FUNCTION_MEMORY_MB) or _DEFAULT_FUNCTION_MEMORY_MB)
         models = _models(environment)
-        folder = environment.get(FALLBACK_CONTRACTS) or None
         return cls(
             store=_required(environment, STORE, "s3://bucket, s3://bucket/prefix or a folder's path"),
             models=models,
@@ -102,10 +98,10 @@ class Settings:
             ),
             refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
             max_file_bytes=_number(environment, MAX_FILE_MB, 1, _DEFAULT_MAX_FILE_MB) * _MEBIBYTE,
-            fallback_contracts=Path(folder) if folder else None,
+            fallback_contracts=environment.get(FALLBACK_CONTRACTS) or None,
             sink=sink,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,
-            initialization=environment.get(_INITIALIZATION_TYPE) or "on-demand",
+            initialization=environment.get(_INITIALIZATION_TYPE) or ON_DEMAND,
         )
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
-from eventscore.contract import Contract, load_contract
-from eventscore.delivery.sink import Sink
 from eventscore.errors import ContractInvalid, SettingsInvalid
 from eventscore.live_model import LiveModel
 from eventscore.model_cache import ModelCache
 from eventscore.model_news import ModelNews
-from eventscore.service import ScoringService
-from eventscore.settings import REJECT_QUEUE_URL, SINK, Settings
+from eventscore.settings import ON_DEMAND, REJECT_QUEUE_URL, SINK, Settings
 from eventscore.signing import Ed25519Verifier
-from eventscore.store.location import open_store
+from eventscore.store.location import open_store_to_read
 from eventscore.store.versions import ModelVersions
 from eventscore.telemetry import Telemetry
 from eventscore.version_source import VersionSource
 
+if TYPE_CHECKING:
+    from eventscore.contract import Contract
+    from eventscore.service import ScoringService
+
 
 def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[ModelNews], None]) -> ModelCache:
     """The models of the settings, none loaded yet. Nothing is opened before the first is asked for."""
-    store = cache(partial(open_store, settings.store))
+    store = cache(partial(open_store_to_read, settings.store))
     verifier = Ed25519Verifier(settings.trusted_keys)
 
     def live_model(model: str) -> LiveModel:
@@ -51,25 +54,38 @@ def scoring_service(settings: Settings) -> ScoringService | None:
     if settings.sink is None or settings.reject_queue_url is None:
         missing = SINK if settings.sink is None else REJECT_QUEUE_URL
         raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
-    # Only a function with a sink needs SQS.
+    from eventscore.delivery.sqs import SqsSink
+    from eventscore.service import ScoringService
+
+    sqs = _sqs_client(settings)
+    sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
+    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
+
+
+def _sqs_client(settings: Settings) -> Any:
+    """A client of SQS. Where somebody waits for this cold start it is made when there is an answer to send."""
+    from eventscore.aws import DeferredClient, client
+
+    timeouts = {"connect_timeout_s": 2.0, "read_timeout_s": 5.0}
+    if os.environ.get("AWS_DEFAULT_REGION") and settings.initialization == ON_DEMAND:
+        return DeferredClient("sqs", **timeouts)
     from botocore.exceptions import NoRegionError
 
-    from eventscore.aws import client
-    from eventscore.delivery.sqs import SqsSink
-
     try:
-        sqs = client("sqs", connect_timeout_s=2, read_timeout_s=5)
+        return client("sqs", **timeouts)
     except NoRegionError:
         raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
-    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
-    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
 
 
 def _deployed_contract(settings: Settings, model: str) -> tuple[Contract, str] | None:
     """The model's contract among those that were deployed with the function, and where it lies. Raises ``ContractInvalid``."""
     if settings.fallback_contracts is None:
         return None
-    path = settings.fallback_contracts / model / "contract.toml"
+    from pathlib import Path
+
+    from eventscore.contract import load_contract  # seldom needed, and pydantic with it
+
+    path = Path(settings.fallback_contracts) / model / "contract.toml"
     contract = load_contract(path)
     if contract.model.name != model:
         raise ContractInvalid(str(path), (f"expected the contract of {model!r}, got that of {contract.model.name!r}",))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 MAX_OBJECT_BYTES = 256 * 2**20
 """No file of a version is larger: what is read is in memory before it can be verified."""
@@ -11,8 +12,7 @@ MAX_DOCUMENT_BYTES = 2**20
 """The same for pointers, manifests and signatures."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(msgspec.Struct, frozen=True):
     """An object's bytes, and the tag that names exactly these bytes in a compare-and-swap."""
 
     content: bytes

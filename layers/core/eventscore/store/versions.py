@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
+from eventscore.background import Background
 from eventscore.errors import AlreadyPublished, FileMissing, NoSuchChannel, NoSuchVersion, NotInStore, StoreError
-from eventscore.manifest import MANIFEST, SIGNATURE
+from eventscore.served_manifest import MANIFEST, SIGNATURE
 from eventscore.store.objects import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, ObjectStore, StoredObject
 
 CHANNELS = "channels.json"
@@ -28,8 +28,7 @@ class _ChannelsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Channels:
+class Channels(msgspec.Struct, frozen=True):
     """Which version each channel points at, and the tag to change it by (None: no channels yet)."""
 
     versions: Mapping[str, str]
@@ -66,8 +65,8 @@ class ModelVersions:
 
     def read_files(self, version: str, files: tuple[str, ...]) -> dict[str, bytes]:
         """Several files of a version, fetched side by side. Raises ``FileMissing`` and ``ObjectTooLarge``."""
-        with ThreadPoolExecutor(max_workers=max(1, len(files))) as pool:
-            return dict(zip(files, pool.map(lambda file: self.read_file(version, file), files), strict=True))
+        under_way = [Background(partial(self.read_file, version, file)) for file in files]
+        return {file: each.result() for file, each in zip(files, under_way, strict=True)}
 
     def write(self, version: str, files: Mapping[str, bytes], manifest: bytes, signature: bytes) -> None:
         """Write a version: its files, then the manifest, then the signature that makes it complete.

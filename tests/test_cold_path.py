@@ -75,9 +75,9 @@ NEEDED = {
 }
 """All of the core that scoring a direct event loads, beside the store; a module that joins them costs every cold start."""
 OF_A_FOLDER = {"eventscore.store.folder"}
-OF_A_BUCKET = {f"eventscore.{module}" for module in ("store.s3_reads", "plain_access", "http_get", "signature_v4")}
+OF_A_BUCKET = {f"eventscore.{module}" for module in ("store.s3_reads", "plain_access", "plain_http", "signature_v4")}
 OF_A_QUEUE = {f"eventscore.{module}" for module in ("service", "delivery", "delivery.sink", "delivery.rejection")}
-OF_SQS = {"eventscore.delivery.sqs", "eventscore.aws"}
+OF_SQS = {"eventscore.delivery.sqs", "eventscore.delivery.plain_sqs", "eventscore.aws"}
 COSTLY = {
     *("boto3", "botocore", "pydantic", "pydantic_core", "aws_lambda_powertools", "logging"),
     *("concurrent", "dataclasses", "email", "http", "ssl", "urllib3"),
@@ -196,22 +196,24 @@ def test_the_first_score_from_a_bucket_loads_no_botocore_though_there_are_queues
 
 
 @pytest.mark.emulator
-def test_the_first_score_from_a_bucket_to_a_queue_adds_only_the_client_of_the_queue(start: Start, aws: Aws) -> None:
+def test_the_first_answer_is_in_its_queue_without_botocore(start: Start, aws: Aws) -> None:
     cold = start(aws.variables, sqs(small_model.message().decode()))
     assert cold.answer == {"batchItemFailures": []}
-    (message,) = aws.stack.sqs.receive_message(QueueUrl=aws.stack.scores_url)["Messages"]
+    (message,) = aws.stack.sqs.receive_message(QueueUrl=aws.stack.scores_url, MessageAttributeNames=["All"])["Messages"]
     assert json.loads(message["Body"])["event_id"] == "o-1"
-    assert not cold.packages & {*HEAVY, "boto3", "pydantic", "aws_lambda_powertools"}
+    assert message["MessageAttributes"]["origin"] == {"DataType": "String", "StringValue": "m-0"}
+    assert not cold.packages & {*HEAVY, *COSTLY}
     assert cold.importable == []
     assert cold.core == NEEDED | OF_A_BUCKET | OF_A_QUEUE | OF_SQS
-    assert "botocore" in cold.packages, "it was not needed, so nothing says that it is imported late"
     assert cold.telemetry == "1"
 
 
 @pytest.mark.emulator
-def test_where_nobody_waits_for_the_start_the_client_of_the_queue_is_made_then(start: Start, aws: Aws) -> None:
-    variables = {**aws.variables, "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency"}
-    assert "botocore" in start(variables, {"eventscore": "warm-up"}).packages
+def test_a_queue_that_refuses_is_asked_again_by_botocore(start: Start, aws: Aws) -> None:
+    aws.stack.sqs.delete_queue(QueueUrl=aws.stack.scores_url)
+    cold = start(aws.variables, sqs(small_model.message().decode()))
+    assert cold.answer == {"batchItemFailures": [{"itemIdentifier": "m-0"}]}
+    assert "botocore" in cold.packages
 
 
 @pytest.mark.emulator

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from cryptography import x509
@@ -23,10 +23,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventscore import http_get
+from eventscore import plain_http
 from eventscore.errors import NotInStore, ObjectTooLarge
-from eventscore.http_get import HttpConnection, Origin, TooLong
 from eventscore.plain_access import PlainAccess, origin_of, plain_access
+from eventscore.plain_http import HttpConnection, Origin, TooLong
 from eventscore.signature_v4 import Credentials, signed_headers
 from eventscore.store.objects import MAX_OBJECT_BYTES, StoredObject
 from eventscore.store.s3_reads import S3Reads
@@ -40,6 +40,7 @@ class Server:
 
     def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         server = self
 
@@ -50,6 +51,8 @@ class Server:
                 with connection, connection.makefile("rb") as lines:
                     while head := _head(lines):
                         server.requests.append(head)
+                        length = re.search(r"(?i)content-length: (\d+)", head)
+                        server.bodies.append(lines.read(int(length[1])) if length else b"")
                         answer = answers[min(len(server.requests), len(answers)) - 1]
                         connection.sendall(answer)
                         if b"Connection: close" in answer or b"HTTP/1.1 200" not in answer[:20]:
@@ -140,7 +143,7 @@ def test_objects_are_read_on_one_connection_with_a_signature(serve: Serve) -> No
     store.close()
     first, second = server.requests
     assert first.startswith(f"GET /models/store/m/channels.json HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n")
-    assert "Authorization: AWS4-HMAC-SHA256 Credential=key/" in second
+    assert "authorization: AWS4-HMAC-SHA256 Credential=key/" in second
 
 
 def test_a_missing_object_and_one_that_is_too_large_are_told_without_botocore(serve: Serve) -> None:
@@ -220,7 +223,7 @@ def test_the_files_of_a_bucket_on_aws_are_asked_of_its_own_host_over_tls(monkeyp
         origins.append(origin)
         raise OSError("no network in a test")
 
-    monkeypatch.setattr("eventscore.store.s3_reads.HttpConnection", connect)
+    monkeypatch.setattr("eventscore.plain_http.HttpConnection", connect)
     access = plain_access("s3", PLAIN)
     assert access is not None
     store = S3Reads("models", "", access, Whole, connect_timeout_s=1, read_timeout_s=1)
@@ -237,14 +240,35 @@ def test_a_request_is_signed_as_botocore_signs_it(
     S3SigV4Auth(BotocoreCredentials(key, secret, token), "s3", "eu-west-1").add_auth(request)
     ours = signed_headers(
         Credentials(key, secret, token),
+        "GET",
+        f"/{path}",
         authority=authority,
-        target=f"/{path}",
+        headers={},
+        body=b"",
         region="eu-west-1",
         service="s3",
         timestamp=request.headers["X-Amz-Date"],
     )
-    assert ours["Authorization"] == request.headers["Authorization"]
-    assert {name.lower(): of for name, of in ours.items()} == {name.lower(): of for name, of in request.headers.items()}
+    assert ours == {name.lower(): of for name, of in request.headers.items()}
+
+
+@given(TEXT, TEXT, st.none() | TEXT, st.binary(max_size=50))
+def test_a_post_is_signed_as_botocore_signs_it(key: str, secret: str, token: str | None, body: bytes) -> None:
+    headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.SendMessageBatch"}
+    request = AWSRequest("POST", "https://sqs.eu-west-1.amazonaws.com/", headers=dict(headers), data=body)
+    SigV4Auth(BotocoreCredentials(key, secret, token), "sqs", "eu-west-1").add_auth(request)
+    ours = signed_headers(
+        Credentials(key, secret, token),
+        "POST",
+        "/",
+        authority="sqs.eu-west-1.amazonaws.com",
+        headers=headers,
+        body=body,
+        region="eu-west-1",
+        service="sqs",
+        timestamp=request.headers["X-Amz-Date"],
+    )
+    assert ours == {name.lower(): of for name, of in request.headers.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -360,19 +384,19 @@ def test_a_server_is_believed_only_with_a_certificate_that_is_trusted(
     server = serve(found(), tls=context)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    http_get._tls.cache_clear()
+    plain_http._tls.cache_clear()
     origin = origin_of(f"https://localhost:{server.port}")
     assert origin is not None
     try:
         if trusted:
             connection = HttpConnection(origin, connect_timeout_s=5, read_timeout_s=5)
-            assert connection.get("/", {}, 100).body == b"content"
+            assert connection.request("GET", "/", {}, b"", 100).body == b"content"
             connection.close()
         else:
             with pytest.raises(ssl.SSLCertVerificationError):
                 HttpConnection(origin, connect_timeout_s=5, read_timeout_s=5)
     finally:
-        http_get._tls.cache_clear()
+        plain_http._tls.cache_clear()
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.integers(0, 1500))
@@ -385,9 +409,9 @@ def test_chunks_are_joined_and_bounded(chunks: list[bytes], max_bytes: int) -> N
         connection = HttpConnection(Origin(False, "127.0.0.1", server.port, "h"), connect_timeout_s=5, read_timeout_s=5)
         if len(body) > max_bytes:
             with pytest.raises(TooLong, match=re.escape("a body of")):
-                connection.get("/", {}, max_bytes)
+                connection.request("GET", "/", {}, b"", max_bytes)
         else:
-            assert connection.get("/", {}, max_bytes).body == body
+            assert connection.request("GET", "/", {}, b"", max_bytes).body == body
         assert not connection.usable
         connection.close()
     finally:

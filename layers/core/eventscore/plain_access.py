@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from eventscore.http_get import HttpConnection, Origin
+from eventscore.plain_http import HttpConnection, Origin
 from eventscore.signature_v4 import Credentials
 
 _SPECIAL = (
@@ -105,7 +105,7 @@ def _from_container(origin: Origin, target: str, token: str | None) -> Credentia
     headers = {"Accept": "application/json", **({"Authorization": token} if token else {})}
     connection = HttpConnection(origin, connect_timeout_s=_CREDENTIALS_TIMEOUT_S, read_timeout_s=_CREDENTIALS_TIMEOUT_S)
     try:
-        answer = connection.get(target, headers, _MAX_CREDENTIALS_BYTES)
+        answer = connection.request("GET", target, headers, b"", _MAX_CREDENTIALS_BYTES)
     finally:
         connection.close()
     if answer.status != 200:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -12,7 +13,7 @@ from eventscore.errors import ContractInvalid, SettingsInvalid
 from eventscore.live_model import LiveModel
 from eventscore.model_cache import ModelCache
 from eventscore.model_news import ModelNews
-from eventscore.settings import ON_DEMAND, REJECT_QUEUE_URL, SINK, Settings
+from eventscore.settings import REJECT_QUEUE_URL, SINK, Settings
 from eventscore.signing import Ed25519Verifier
 from eventscore.store.location import open_store_to_read
 from eventscore.store.versions import ModelVersions
@@ -57,22 +58,27 @@ def scoring_service(settings: Settings) -> ScoringService | None:
     from eventscore.delivery.sqs import SqsSink
     from eventscore.service import ScoringService
 
-    sqs = _sqs_client(settings)
+    sqs = _sqs_client()
     sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
     return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
 
 
-def _sqs_client(settings: Settings) -> Any:
-    """A client of SQS. Where somebody waits for this cold start it is made when there is an answer to send."""
+def _sqs_client() -> Any:
+    """A client of SQS: plain where the environment is, with botocore's behind it."""
     from eventscore.aws import DeferredClient, client
+    from eventscore.delivery.plain_sqs import PlainSqsClient
+    from eventscore.plain_access import plain_access
 
-    timeouts = {"connect_timeout_s": 2.0, "read_timeout_s": 5.0}
-    if os.environ.get("AWS_DEFAULT_REGION") and settings.initialization == ON_DEMAND:
-        return DeferredClient("sqs", **timeouts)
+    connect_timeout_s, read_timeout_s = 2.0, 5.0
+    # Where somebody has loaded botocore already, it is what they want to send with.
+    access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
+    if access is not None:
+        whole = DeferredClient("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s, attempts=2)
+        return PlainSqsClient(access, whole, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     from botocore.exceptions import NoRegionError
 
     try:
-        return client("sqs", **timeouts)
+        return client("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     except NoRegionError:
         raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
 

@@ -7,19 +7,16 @@ error on the way) the botocore store is asked the same, with its retries, and it
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 
 from eventscore.errors import NotInStore, ObjectTooLarge
-from eventscore.http_get import HttpAnswer, HttpConnection, Origin, TooLong
 from eventscore.plain_access import PlainAccess
-from eventscore.signature_v4 import signed_headers
+from eventscore.plain_http import HttpAnswer, HttpPool, Origin, TooLong
+from eventscore.signature_v4 import now, signed_headers
 from eventscore.store.objects import MAX_OBJECT_BYTES, ObjectStore, StoredObject
 
 _PLAIN_BUCKET = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?<!-s3alias)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9._~/-]*")
-_KEPT_S = 4.0
-"""S3 closes a connection that is idle for some more seconds; one that was kept in a frozen environment is closed by then."""
 _NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 
@@ -40,14 +37,13 @@ class S3Reads:
         self._access = access
         self._make_whole = whole
         self._whole: ObjectStore | None = None
-        self._timeouts = (connect_timeout_s, read_timeout_s)
-        self._idle: list[tuple[HttpConnection, float]] = []
         self.url = f"s3://{bucket}/{self._prefix}".rstrip("/")
         if access.endpoint is None:
             host = f"{bucket}.s3.{access.region}.amazonaws.com"
-            self._origin, self._root = Origin(True, host, 443, host), "/"
+            origin, self._root = Origin(True, host, 443, host), "/"
         else:  # as botocore does it: a custom endpoint has the bucket in the path
-            self._origin, self._root = access.endpoint, f"/{bucket}/"
+            origin, self._root = access.endpoint, f"/{bucket}/"
+        self._pool = HttpPool(origin, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
 
     @staticmethod
     def can_read(bucket: str, prefix: str) -> bool:
@@ -98,8 +94,7 @@ class S3Reads:
 
     def close(self) -> None:
         """Close the connections that are kept for the next read."""
-        while self._idle:
-            self._idle.pop()[0].close()
+        self._pool.close()
 
     def _everything(self) -> ObjectStore:
         if self._whole is None:
@@ -109,28 +104,13 @@ class S3Reads:
     def _get(self, target: str, max_bytes: int, condition: Mapping[str, str]) -> HttpAnswer:
         headers = signed_headers(
             self._access.credentials(),
-            authority=self._origin.authority,
-            target=target,
+            "GET",
+            target,
+            authority=self._pool.origin.authority,
+            headers={},
+            body=b"",
             region=self._access.region,
             service="s3",
-            timestamp=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
+            timestamp=now(),
         )
-        connection = self._connection()
-        try:
-            return connection.get(target, {**headers, **condition}, max_bytes)
-        finally:
-            if connection.usable:
-                self._idle.append((connection, time.monotonic() + _KEPT_S))
-            else:
-                connection.close()
-
-    def _connection(self) -> HttpConnection:
-        while True:
-            try:
-                connection, until = self._idle.pop()  # atomic: several threads read at once
-            except IndexError:
-                connect_timeout_s, read_timeout_s = self._timeouts
-                return HttpConnection(self._origin, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
-            if time.monotonic() < until:
-                return connection
-            connection.close()
+        return self._pool.request("GET", target, {**headers, **condition}, b"", max_bytes)

@@ -1,4 +1,4 @@
-"""GET over HTTP/1.1 on one kept-alive connection, and nothing else: what a model's files are pulled with.
+"""HTTP/1.1 on kept-alive connections, as far as a model is pulled and a batch of messages is sent with it.
 
 `http.client` brings the parsers of e-mail with it, which cost a cold start more than the pull does. Whatever this module does not
 expect is an error; whoever uses it must have another way.
@@ -7,6 +7,7 @@ expect is an error; whoever uses it must have another way.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 16_384
 _MOST_HEADERS = 100
+_KEPT_S = 4.0
+"""S3 closes a connection that is idle for some more seconds; one that was kept in a frozen environment is closed by then."""
 _WITHOUT_BODY = (204, 304)
 
 
@@ -63,20 +66,19 @@ class HttpConnection:
         self.usable = True
         """Whether another request may follow."""
 
-    def get(self, target: str, headers: Mapping[str, str], max_bytes: int) -> HttpAnswer:
+    def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes, max_bytes: int) -> HttpAnswer:
         """The answer to one request. Raises ``OSError``, ``ValueError``, and ``TooLong`` before more than ``max_bytes`` are read."""
         self.usable = False
-        lines = [
-            f"GET {target} HTTP/1.1",
-            f"Host: {self._authority}",
-            *(f"{name}: {of}" for name, of in headers.items()),
-        ]
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._authority}"]
+        lines += [f"{name}: {of}" for name, of in headers.items()]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + body)
         status, kept = self._status()
         answered = self._headers()
-        body = b"" if status in _WITHOUT_BODY else self._body(answered, max_bytes)
+        content = b"" if status in _WITHOUT_BODY else self._body(answered, max_bytes)
         self.usable = kept and answered.get("connection", "").lower() != "close"
-        return HttpAnswer(status, answered, body)
+        return HttpAnswer(status, answered, content)
 
     def close(self) -> None:
         """Close the connection."""
@@ -139,6 +141,43 @@ class HttpConnection:
         if not line.endswith(b"\r\n"):
             raise ValueError("a line that does not end")
         return line[:-2].decode("latin-1")
+
+
+class HttpPool:
+    """Connections to one origin, for several threads at once; one that was idle for longer than servers keep it is not used again."""
+
+    def __init__(self, origin: Origin, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+        self.origin = origin
+        self._connect_timeout_s, self._read_timeout_s = connect_timeout_s, read_timeout_s
+        self._idle: list[tuple[HttpConnection, float]] = []
+
+    def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes, max_bytes: int) -> HttpAnswer:
+        """As ``HttpConnection.request``."""
+        connection = self._connection()
+        try:
+            return connection.request(method, target, headers, body, max_bytes)
+        finally:
+            if connection.usable:
+                self._idle.append((connection, time.monotonic() + _KEPT_S))
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next request."""
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _connection(self) -> HttpConnection:
+        while True:
+            try:
+                connection, until = self._idle.pop()  # atomic
+            except IndexError:
+                return HttpConnection(
+                    self.origin, connect_timeout_s=self._connect_timeout_s, read_timeout_s=self._read_timeout_s
+                )
+            if time.monotonic() < until:
+                return connection
+            connection.close()
 
 
 @cache

@@ -11,12 +11,13 @@ TORCH := torch==2.13.0
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 OUT := build/train-demo
+FUZZ_SECONDS ?= 60
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test check fix train-demo bench requirements clean
+.PHONY: help setup setup-train demo test check fix fuzz train-demo bench requirements clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -30,6 +31,11 @@ demo: setup ## Run the whole loop on this machine, on real flights.
 
 test: setup-train ## Run every test.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60), from the kept corpus (Linux).
+	@mkdir -p build/fuzz
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_events.py build/fuzz tests/fuzz/corpus -dict=tests/fuzz/events.dict \
+		-max_len=4096 -timeout=10 -artifact_prefix=build/fuzz/failed- -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS)
 
 check: setup-train ## Lint, types, import rules, the template. Changes nothing.
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, Field, create_model
 from workload import CATEGORIES, DECISIONS, HIGH, LOW, MODEL, NUMBERS, WITH_GAPS, Invocation
 
 from eventscore.artifact import Artifact
-from eventscore.delivery.sink import Message, Sink
+from eventscore.delivery.sink import Message, NotTaken, Sink
 from eventscore.delivery.sqs import SqsSink
 from eventscore.function import ScoreFunction
 from eventscore.service import ScoringService
@@ -69,7 +69,7 @@ class _MemorySink:
     def __init__(self) -> None:
         self.messages: Sequence[Message] = ()
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         self.messages = messages
         return {}
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import small_model
 from eventscore.artifact import Artifact
 from eventscore.delivery.rejection import PART_BYTES, rejection_messages
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation
 from eventscore.records import Record
 from eventscore.scorer import VersionScorer
@@ -34,12 +34,12 @@ class FakeSink:
         self.taken: list[Message] = []
         self.calls = 0
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         self.calls += 1
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:
-                failures[position] = "throttled"
+                failures[position] = NotTaken("throttled")
             else:
                 self.taken.append(message)
         return failures
@@ -172,9 +172,11 @@ def test_a_record_too_large_for_one_message_is_rejected_in_parts_and_nothing_is_
 
 def test_a_record_of_which_one_part_was_not_taken_is_returned(small_artifact: Artifact) -> None:
     class TakesOnlyFirstParts(FakeSink):
-        def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
             return {
-                i: "throttled" for i, message in enumerate(messages) if msgspec.json.decode(message.body)["part"] > 1
+                i: NotTaken("throttled")
+                for i, message in enumerate(messages)
+                if msgspec.json.decode(message.body)["part"] > 1
             }
 
     big = Record(b"x" * (PART_BYTES + 1), "big")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import small_model
 from eventscore.artifact import Artifact
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation, DigestMismatch, SettingsInvalid
 from eventscore.function import ScoreFunction
 from eventscore.manifest import CONTRACT
@@ -46,11 +46,11 @@ class Queue:
         self.origins: list[str] = []
         self.refuses: frozenset[str] = frozenset()
 
-    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, Any]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:
-                failures[position] = "throttled"
+                failures[position] = NotTaken("throttled")
             else:
                 self.bodies.append(json.loads(message.body))
                 self.origins.append(message.attributes["origin"])

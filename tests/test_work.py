@@ -15,7 +15,7 @@ import pytest
 
 import small_model
 from eventscore.artifact import Artifact, load_artifact
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import Message, NotTaken
 from eventscore.delivery.sqs import SqsSink
 from eventscore.function import ScoreFunction
 from eventscore.service import ScoringService
@@ -37,7 +37,7 @@ class Sink:
         self.calls = 0
         self.blocks = 0
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         self.calls += 1
         self.blocks = sys.getallocatedblocks()
         return {}

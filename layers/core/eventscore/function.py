@@ -28,6 +28,7 @@ from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START,
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry
+from eventscore.time_left import TimeLeft
 from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
 
 _PATIENCE_S: Final = 5.0
@@ -127,7 +128,7 @@ class ScoreFunction:
             self._scorer(self._router.models[0])
             self._refresh(context)
             return self._warm()
-        response = self._batch(invocation)
+        response = self._batch(invocation, TimeLeft.of(context))
         self._refresh(context)
         return response
 
@@ -149,11 +150,12 @@ class ScoreFunction:
         self._refresher.wait(_RESTORE_PATIENCE_S)
         self._tell_news()
 
-    def _batch(self, invocation: Any) -> Any:
+    def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         source = recognise(invocation)
         if self._service is None:
             raise SettingsInvalid(f"{SINK} and {REJECT_QUEUE_URL}", "both, to score a batch", None)
         records = source.records(invocation)
+        lanes = source.lanes(invocation)
         returned: dict[int, str] = {}
         failures: list[Exception] = []
         began = time.perf_counter()
@@ -173,7 +175,8 @@ class ScoreFunction:
                 result = _all_returned(own, error)
             else:
                 version = scorer.version
-                result = self._service.process(scorer, source.name, own)
+                own_lanes = lanes if lanes is None or own is records else [lanes[position] for position in positions]
+                result = self._service.process(scorer, source.name, own, time_left, own_lanes)
                 if scorer.is_rule:
                     self._telemetry(scorer.model).fallback(source.name, result.scored)
             self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)

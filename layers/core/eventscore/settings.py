@@ -26,12 +26,13 @@ REFRESH_SECONDS = "EVENTSCORE_REFRESH_SECONDS"
 MAX_FILE_MB = "EVENTSCORE_MAX_FILE_MB"
 FALLBACK_CONTRACTS = "EVENTSCORE_FALLBACK_CONTRACTS"
 SINK = "EVENTSCORE_SINK"
+IDEMPOTENCY_TABLE = "EVENTSCORE_IDEMPOTENCY_TABLE"
 REJECT_QUEUE_URL = "EVENTSCORE_REJECT_QUEUE_URL"
 SIGNING_KEY = "EVENTSCORE_SIGNING_KEY"
 """Read by the command line only: the file with the private key that signs versions."""
 _OF_THE_FUNCTION = (
     *(STORE, MODEL, MODEL_FIELD, MODEL_SOURCES, MODEL_MEMORY_MB, CHANNEL, TRUSTED_KEYS, REFRESH_SECONDS, MAX_FILE_MB),
-    *(FALLBACK_CONTRACTS, SINK, REJECT_QUEUE_URL),
+    *(FALLBACK_CONTRACTS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL),
 )
 _FUNCTION_MEMORY_MB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
@@ -65,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True):
     fallback_contracts: str | None
     sink: str | None
     reject_queue_url: str | None
+    idempotency_table: str | None
     initialization: str
 
     @classmethod
@@ -81,9 +83,6 @@ class Settings(msgspec.Struct, frozen=True):
         channel = environment.get(CHANNEL) or LIVE
         if channel not in CHANNEL_NAMES:
             raise SettingsInvalid(CHANNEL, f"one of {', '.join(CHANNEL_NAMES)}", channel)
-        sink = environment.get(SINK) or None
-        if sink is not None and not sink.startswith("sqs:"):
-            raise SettingsInvalid(SINK, "sqs:<queue url>", sink)
         function_memory_mb = int(environment.get(_FUNCTION_MEMORY_MB) or _DEFAULT_FUNCTION_MEMORY_MB)
         models = _models(environment)
         return cls(
@@ -99,8 +98,9 @@ class Settings(msgspec.Struct, frozen=True):
             refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
             max_file_bytes=_number(environment, MAX_FILE_MB, 1, _DEFAULT_MAX_FILE_MB) * _MEBIBYTE,
             fallback_contracts=environment.get(FALLBACK_CONTRACTS) or None,
-            sink=sink,
+            sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,
+            idempotency_table=environment.get(IDEMPOTENCY_TABLE) or None,
             initialization=environment.get(_INITIALIZATION_TYPE) or ON_DEMAND,
         )
 

@@ -25,6 +25,7 @@ REASONS: Final = {
     "out_of_bounds": "a number outside its bounds, or a string too short or too long",
     "unknown_value": "a category outside its closed list",
     "unknown_model": "names no model of the function, where events name theirs",
+    "answer_too_large": "a good event whose answer is larger than a sink takes",
 }
 """Every reason for which an event is rejected, and what it means."""
 

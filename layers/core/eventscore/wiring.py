@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventscore.errors import ContractInvalid, SettingsInvalid
 from eventscore.live_model import LiveModel
@@ -55,32 +53,11 @@ def scoring_service(settings: Settings) -> ScoringService | None:
     if settings.sink is None or settings.reject_queue_url is None:
         missing = SINK if settings.sink is None else REJECT_QUEUE_URL
         raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
-    from eventscore.delivery.sqs import SqsSink
+    from eventscore.delivery.open_sinks import open_sinks  # only a function with a sink needs them
     from eventscore.service import ScoringService
 
-    sqs = _sqs_client()
-    sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
-    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
-
-
-def _sqs_client() -> Any:
-    """A client of SQS: plain where the environment is, with botocore's behind it."""
-    from eventscore.aws import DeferredClient, client
-    from eventscore.delivery.plain_sqs import PlainSqsClient
-    from eventscore.plain_access import plain_access
-
-    connect_timeout_s, read_timeout_s = 2.0, 5.0
-    # Where somebody has loaded botocore already, it is what they want to send with.
-    access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
-    if access is not None:
-        whole = DeferredClient("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s, attempts=2)
-        return PlainSqsClient(access, whole, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
-    from botocore.exceptions import NoRegionError
-
-    try:
-        return client("sqs", connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
-    except NoRegionError:
-        raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
+    sinks = open_sinks(settings.sink, settings.reject_queue_url, settings.idempotency_table)
+    return ScoringService(*sinks, lambda: datetime.now(UTC))
 
 
 def _deployed_contract(settings: Settings, model: str) -> tuple[Contract, str] | None:

@@ -91,8 +91,16 @@ def invocations_of(records: int, *, poison_every: int = 0) -> list[Invocation]:
     return invocations
 
 
-def measure(handler: Callable[[Invocation], None], records: int, invocations: int) -> Latency:
-    """Time each of so many invocations by itself, after a warm-up. The garbage collector is on, as on Lambda."""
+def measure(
+    handler: Callable[[Invocation], None],
+    records: int,
+    invocations: int,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Latency:
+    """Time each of so many invocations by itself, after a warm-up. The garbage collector is on, as on Lambda.
+
+    ``clock`` answers nanoseconds.
+    """
     prepared = invocations_of(records)
     for number in range(min(_WARM_UP, invocations)):
         handler(prepared[number % len(prepared)])
@@ -102,9 +110,9 @@ def measure(handler: Callable[[Invocation], None], records: int, invocations: in
     us = []
     for number in range(max(1, min(invocations, _SAMPLE_EVENTS // records))):
         invocation = prepared[number % len(prepared)]
-        began_ns = time.perf_counter_ns()
+        began_ns = clock()
         handler(invocation)
-        us.append((time.perf_counter_ns() - began_ns) / 1000)
+        us.append((clock() - began_ns) / 1000)
     gc.unfreeze()
     return Latency(records, sorted(us))
 
@@ -139,19 +147,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--records", type=int, nargs="+", default=SIZES, metavar="N", help="sizes of the invocations")
     parser.add_argument("--invocations", type=int, default=INVOCATIONS, help=f"of each size, default {INVOCATIONS:,}")
     parser.add_argument("--events", type=int, default=EVENTS, help=f"for the memory, default {EVENTS:,}; 0 for none")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="count the process's seconds: for a machine that others use, too"
+    )
     options = parser.parse_args(arguments)
     if min(options.records) < 1 or options.invocations < 1 or options.events < 0:
         parser.error("expected sizes and invocations of at least 1, and no negative events")
     if not options.json:
         print(describe_machine(_DISTRIBUTIONS))
-        print("Warm handler, wall clock of each invocation by itself, one thread, garbage collector on.\n")
+        what = "processor time" if options.processor_time else "wall clock"
+        print(f"Warm handler, {what} of each invocation by itself, one thread, garbage collector on.\n")
+    clock = time.process_time_ns if options.processor_time else time.perf_counter_ns
     show = json.dumps if options.json else _line
     with workload_artifact() as (artifact, _):
         handler = Ours(artifact)
         for records in options.records:
             # Metrics are written as they are on Lambda, a line to a file descriptor.
             with Path(os.devnull).open("w", buffering=1) as nowhere, contextlib.redirect_stdout(nowhere):
-                latency = measure(handler, records, options.invocations)
+                latency = measure(handler, records, options.invocations, clock)
             print(show(latency.document()), flush=True)
         if options.events:
             with Path(os.devnull).open("w", buffering=1) as nowhere, contextlib.redirect_stdout(nowhere):

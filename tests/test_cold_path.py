@@ -176,6 +176,21 @@ def test_the_first_score_from_a_folder_loads_nothing_that_it_does_not_need(
     assert list(cold.home.iterdir()) == [], "nothing is written to the home folder"
 
 
+def test_the_pull_begins_before_anything_heavy_is_imported(host_layers: HostLayers, tmp_path: Path) -> None:
+    code = "import sys, eventscore.function; print(*sorted(sys.modules))"
+    folders = [*(layer / "python" for layer in host_layers.layers), host_layers.managed_runtime]
+    ran = subprocess.run(
+        [sys.executable, "-S", "-B", "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(map(str, folders)), "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    packages = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert {"eventscore", "msgspec"} <= packages
+    assert not packages & {*HEAVY, *COSTLY, "numpy", "onnxruntime", "cryptography"}
+
+
 @dataclass(frozen=True)
 class Aws:
     """An AWS on this machine with the small model in its bucket."""

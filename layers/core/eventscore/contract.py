@@ -28,14 +28,7 @@ from eventscore.contract_grammar import (
 from eventscore.contract_label import LabelSection, label_beside_the_task
 from eventscore.contract_problems import problems_of
 from eventscore.errors import ContractInvalid
-from eventscore.served_contract import (
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_LENGTH,
-    ServedBoolean,
-    ServedCategory,
-    ServedContract,
-    ServedNumber,
-)
+from eventscore.served_contract import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, ServedContract, ServedFeature
 
 CONTRACT_FORMAT = 1
 
@@ -253,7 +246,7 @@ class Contract(Section):
         return tuple(name for name, feature in self.features.items() if feature.type == "category")
 
 
-AnyFeature = NumberFeature | CategoryFeature | BooleanFeature | ServedNumber | ServedCategory | ServedBoolean
+AnyFeature = NumberFeature | CategoryFeature | BooleanFeature | ServedFeature
 AnyContract = Contract | ServedContract
 """A contract, whoever read it: what decodes, builds columns and scores takes the person's and the function's (`served_contract`)."""
 _FEATURES: dict[str, type[Section]] = {"number": NumberFeature, "category": CategoryFeature, "boolean": BooleanFeature}

@@ -242,6 +242,9 @@ class ScoreFunction:
         return scorer
 
     def _cold_watch(self) -> Stopwatch:
+        # Here, and not where it is needed first: its imports take longer than the pull, and go on beside it.
+        import eventscore.artifact  # noqa: F401
+
         watch = Stopwatch()
         age = process_age_ms()
         if age is not None:

@@ -79,6 +79,9 @@ class ServedCategory(_Section, frozen=True, tag_field="type", tag="category"):
     description: str = ""
 
 
+ServedFeature = ServedNumber | ServedCategory | ServedBoolean
+
+
 class ServedLabel(_Section, frozen=True):
     """``[label]``."""
 
@@ -115,7 +118,7 @@ class ServedContract(_Section, frozen=True):
     format: Literal[1]
     model: ServedModel
     event: ServedEvent
-    features: Annotated[dict[_FieldName, ServedNumber | ServedCategory | ServedBoolean], Meta(min_length=1)]
+    features: Annotated[dict[_FieldName, ServedFeature], Meta(min_length=1)]
     label: ServedLabel | None = None
     decisions: tuple[ServedDecision, ...] = ()
     fallback: ServedFallback | None = None

@@ -182,9 +182,9 @@ class LiveModel:
         for version in self._candidates():
             try:
                 contract = self._source.contract(version)
+                return FallbackRule(contract, f"version {version}") if contract.fallback else None
             except Exception:  # noqa: S112  # told already: the version was refused
                 continue
-            return FallbackRule(contract, f"version {version}") if contract.fallback else None
         try:
             deployed = self._deployed_contract()
         except Exception as error:

@@ -46,7 +46,7 @@ class Queue:
         self.origins: list[str] = []
         self.refuses: frozenset[str] = frozenset()
 
-    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, Any]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:

@@ -23,7 +23,7 @@ from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import ModelVersions
 from eventscore_training.encoding import Encoding, Vocabulary
-from eventscore_training.export import OPSET, build_graph, calibrated
+from eventscore_training.export import OPSET, build_graph
 from eventscore_training.golden import golden_lines, golden_tolerance
 from eventscore_training.network import LayerWeights, NetworkWeights
 from eventscore_training.quantize import quantize
@@ -44,7 +44,7 @@ def build(folder: Path) -> str:
     columns = _columns(events, contract)
     fp32 = build_graph(contract, _encoding(contract), _random_weights(contract))
     int8 = quantize(fp32, contract, columns, _SEED)
-    graph = bytes(calibrated(int8, 1.0, 0.0).SerializeToString())
+    graph = bytes(int8.SerializeToString())
     files = {
         GRAPH: graph,
         CONTRACT: raw_contract,

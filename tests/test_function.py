@@ -259,7 +259,9 @@ def test_neither_logs_nor_metrics_hold_anything_of_an_event(stack: Stack, emitte
             {"EVENTSCORE_CHANNEL": "beta"},
             "EVENTSCORE_CHANNEL: expected one of live, canary, shadow, previous; got 'beta'",
         ),
-        ({"EVENTSCORE_SINK": "https://queue"}, "EVENTSCORE_SINK: expected sqs:<queue url>; got 'https://queue'"),
+        ({"EVENTSCORE_SINK": "https://queue"}, "EVENTSCORE_SINK: expected addresses of sinks.*got 'https://queue'"),
+        ({"EVENTSCORE_SINK": "sqs:scores"}, "EVENTSCORE_SINK: expected sqs:<queue url>; got 'sqs:scores'"),
+        ({"EVENTSCORE_IDEMPOTENCY_TABLE": "a b"}, "EVENTSCORE_IDEMPOTENCY_TABLE: expected <table>.*got 'a b'"),
         ({"EVENTSCORE_SINK": ""}, "EVENTSCORE_SINK: expected a sink and a reject queue together"),
         (
             {"EVENTSCORE_REJECT_QUEUE_URL": ""},

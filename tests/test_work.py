@@ -15,10 +15,9 @@ import pytest
 
 import small_model
 from eventscore.artifact import Artifact, load_artifact
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import Message, NotTaken
 from eventscore.delivery.sqs import SqsSink
 from eventscore.function import ScoreFunction
-from eventscore.live_model import LiveModel
 from eventscore.service import ScoringService
 from eventscore.signing import Ed25519Signer, Ed25519Verifier
 from eventscore.store.folder import FolderStore
@@ -38,7 +37,7 @@ class Sink:
         self.calls = 0
         self.blocks = 0
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         self.calls += 1
         self.blocks = sys.getallocatedblocks()
         return {}
@@ -50,7 +49,7 @@ class Function:
     def __init__(self, artifact: Artifact) -> None:
         self.sink, self.rejects = Sink(), Sink()
         service = ScoringService(self.sink, self.rejects, lambda: datetime(2026, 11, 21, tzinfo=UTC))
-        self._function = ScoreFunction(LiveModel(lambda: artifact), service, Telemetry(artifact.model, {}))
+        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}))
 
     def __call__(self, invocation: Any) -> None:
         assert self._function(invocation, None) == {"batchItemFailures": []}

@@ -20,6 +20,7 @@ from eventscore.errors import (
     GraphInvalid,
     ManifestInvalid,
 )
+from eventscore.graph_inspection import inspect_graph
 from eventscore.served_contract import ServedContract, parse_served_contract
 from eventscore.served_manifest import (
     CONTRACT,
@@ -61,6 +62,16 @@ class Artifact(msgspec.Struct, frozen=True):
     columns: ColumnBuilder
     session: ScoringSession
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the version is reckoned to hold in memory."""
+        return _MEMORY_OF_A_VERSION_BYTES + _MEMORY_PER_GRAPH_BYTE * self.manifest.files[GRAPH].size_bytes
+
+
+_MEMORY_PER_GRAPH_BYTE = 9
+"""What a vocabulary, the most expensive part of a graph, takes for each byte of its file; weights take two (benchmarks/model_memory.py)."""
+_MEMORY_OF_A_VERSION_BYTES = 2**20
+
 
 def load_artifact(
     versions: ModelVersions, version: str, verifier: Verifier, watch: Stopwatch | None = None
@@ -83,16 +94,27 @@ def prove_pulled(
 ) -> Artifact:
     """Verify and load a version of which ``PULLED_FILES`` are here. Raises ``ArtifactRefused``."""
     with watch.part("verify"):
-        signed_by = verifier.verify(
-            files[MANIFEST],
-            files[SIGNATURE],
-            key=versions.key(version, MANIFEST),
-            signature_key=versions.key(version, SIGNATURE),
-        )
-        manifest = parse_served_manifest(
-            files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
-        )
+        manifest, signed_by = _trusted_manifest(versions, version, files, verifier)
     return prove(manifest, files, signed_by, lambda name: versions.key(version, name), watch)
+
+
+def trusted_contract(versions: ModelVersions, version: str, verifier: Verifier) -> ServedContract:
+    """The contract of ``version``, signed and whole, whatever else may be wrong with the version. Raises as ``load_artifact`` does."""
+    files = versions.read_files(version, (MANIFEST, SIGNATURE, CONTRACT))
+    manifest, _ = _trusted_manifest(versions, version, files, verifier)
+    key = versions.key(version, CONTRACT)
+    check_digest(key, files[CONTRACT], manifest.files[CONTRACT])
+    return _contract(files[CONTRACT], key, manifest.model)
+
+
+def _trusted_manifest(
+    versions: ModelVersions, version: str, files: Mapping[str, bytes], verifier: Verifier
+) -> tuple[ServedManifest, str]:
+    """The manifest of a version, and the id of the trusted key that signed it."""
+    key = versions.key(version, MANIFEST)
+    signature_key = versions.key(version, SIGNATURE)
+    signed_by = verifier.verify(files[MANIFEST], files[SIGNATURE], key=key, signature_key=signature_key)
+    return parse_served_manifest(files[MANIFEST], key, model=versions.model, version=version), signed_by
 
 
 def prove(
@@ -112,6 +134,7 @@ def prove(
             check_digest(key(name), files[name], manifest.files[name])
     with watch.part("session"):
         contract = _contract(files[CONTRACT], key(CONTRACT), manifest.model)
+        inspect_graph(files[GRAPH], key(GRAPH))
         session = ScoringSession(files[GRAPH], contract, key(GRAPH))
         artifact = Artifact(
             model=manifest.model,

@@ -21,7 +21,7 @@ def client(service: str, *, connect_timeout_s: float, read_timeout_s: float, att
     config = Config(
         connect_timeout=connect_timeout_s,
         read_timeout=read_timeout_s,
-        retries={"mode": "standard", "max_attempts": attempts},
+        retries={"mode": "standard", "total_max_attempts": attempts},
     )
     return _session().create_client(service, config=config)
 

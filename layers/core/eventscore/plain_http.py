@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 16_384
 _MOST_HEADERS = 100
+_WITHOUT_BODY = (204, 304)
 _KEPT_S = 4.0
 """S3 closes a connection that is idle for some more seconds; one that was kept in a frozen environment is closed by then."""
 
@@ -75,7 +76,7 @@ class HttpConnection:
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + body)
         status, kept = self._status()
         answered = self._headers()
-        content = self._body(answered, max_bytes)
+        content = b"" if status in _WITHOUT_BODY else self._body(answered, max_bytes)
         self.usable = kept and answered.get("connection", "").lower() != "close"
         return HttpAnswer(status, answered, content)
 

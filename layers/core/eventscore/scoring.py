@@ -28,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     Where an event has several scores, ``score`` is the highest, ``scores`` names them all; ``label`` is the most likely class of a
     multiclass model, ``labels`` are those of a multilabel model that reach the contract's threshold. Other models have none of these.
+    ``fallback`` is true where the contract's rule answered, for want of a version (`eventscore.fallback`).
     """
 
     event_id: EventId
@@ -39,6 +40,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     label: str | msgspec.UnsetType = msgspec.UNSET
     labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    fallback: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 Outcome = Answer | ContractViolation

@@ -104,6 +104,14 @@ class ServedDecision(_Section, frozen=True):
     cost_if_negative: _Finite | None = None
 
 
+class ServedFallback(_Section, frozen=True):
+    """``[fallback]``: a score or the name of its band, or a score for each output."""
+
+    score: _Finite | None = None
+    decision: _DecisionName | None = None
+    scores: dict[str, Annotated[float, Meta(ge=0, le=1)]] | None = None
+
+
 class ServedContract(_Section, frozen=True):
     """A contract as the function needs it; the gates were for the training job."""
 
@@ -113,6 +121,7 @@ class ServedContract(_Section, frozen=True):
     features: Annotated[dict[_FieldName, ServedFeature], Meta(min_length=1)]
     label: ServedLabel | None = None
     decisions: tuple[ServedDecision, ...] = ()
+    fallback: ServedFallback | None = None
     gates: dict[str, Any] = {}
 
     @property

@@ -82,10 +82,35 @@ class Telemetry:
         metrics = {"ColdStart": (COUNT, 1), **parts}
         self._emit({}, metrics, version=version, signed_by=signed_by, message="model loaded")
 
-    def model_load_failed(self, error: Exception) -> None:
-        """The model cannot be loaded: the reason, as a metric to alarm on and a log line to read."""
+    def model_load_failed(
+        self,
+        error: Exception,
+        version: str | None = None,
+        serving: str | None = None,
+        retry_in_s: float | None = None,
+    ) -> None:
+        """A version, or the pointer to it, cannot be had: the reason, as a metric to alarm on and a log line to read.
+
+        ``serving`` is the version that answers meanwhile, None where none does.
+        """
         self._emit({}, {"ModelLoadFailed": (COUNT, 1)}, error=type(error).__name__)
-        self._logger.error("model not loaded", extra={"error": type(error).__name__, "reason": str(error)})
+        told = {"error": type(error).__name__, "reason": str(error), "version": version, "serving": serving}
+        self._logger.error("model not loaded", extra={**told, "retry_in_s": retry_in_s})
+
+    def model_loaded(self, version: str, replaced: str | None, parts_ms: Mapping[str, float], signed_by: str) -> None:
+        """A version answers from now on, in an environment that was warm; ``replaced`` did before, None where nobody did."""
+        self._emit({}, {"ModelLoaded": (COUNT, 1)}, version=version, replaced=replaced)
+        parts = {name: round(value, 3) for name, value in parts_ms.items()}
+        told = {"version": version, "replaced": replaced, "parts_ms": parts, "signed_by": signed_by}
+        self._logger.info("model loaded", extra=told)
+
+    def rule_answers(self, origin: str) -> None:
+        """No version can be had: the fallback rule of the contract at ``origin`` answers from now on."""
+        self._logger.error("the contract's fallback rule answers", extra={"contract": origin})
+
+    def fallback(self, source: str, answers: int) -> None:
+        """So many events were answered by the rule."""
+        self._emit({"source": source}, {"FallbackAnswers": (COUNT, answers)})
 
     def _of_batches(self, source: str, version: str) -> MetricDocument:
         document = self._batches.get((source, version))

@@ -24,6 +24,8 @@ REASONS: Final = {
     "wrong_type": "a field of another type than the contract says",
     "out_of_bounds": "a number outside its bounds, or a string too short or too long",
     "unknown_value": "a category outside its closed list",
+    "unknown_model": "names no model of the function, where events name theirs",
+    "answer_too_large": "a good event whose answer is larger than a sink takes",
 }
 """Every reason for which an event is rejected, and what it means."""
 
@@ -66,7 +68,7 @@ class ViolationReader:
             )
         if got := _GOT.match(text):
             return ContractViolation("not_an_object", f"expected a JSON object, got {_json_name(got['got'])}")
-        return _of_bytes(message, text)
+        return violation_of_bytes(message, text)
 
     def _of_field(self, what: str, field: str) -> ContractViolation:
         expected = self._expected.get(field, "a value")
@@ -84,8 +86,8 @@ class ViolationReader:
         return ContractViolation("out_of_bounds", f"expected {expected}; got one outside", field)
 
 
-def _of_bytes(message: bytes, what: str) -> ContractViolation:
-    """Why the bytes are no JSON at all: each of the usual mistakes has its own look."""
+def violation_of_bytes(message: bytes, what: str) -> ContractViolation:
+    """Why the bytes are no JSON at all, as ``what``, the decoder's message, has it: each of the usual mistakes has its own look."""
     import json  # only what is no JSON is looked at so closely
 
     if message[:2] == b"\x1f\x8b":

@@ -31,6 +31,10 @@ class ObjectStore(Protocol):
         """The object under ``key``. Raises ``NotInStore``, and ``ObjectTooLarge`` before more than ``max_bytes`` are read."""
         ...
 
+    def read_if_changed(self, key: str, etag: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject | None:
+        """The object under ``key``, or None where it still is the one that ``etag`` names. Raises as ``read`` does."""
+        ...
+
     def write_once(self, key: str, content: bytes) -> None:
         """Write an object that must not exist yet, atomically. Raises ``AlreadyPublished``, also if the bytes are the same."""
         ...

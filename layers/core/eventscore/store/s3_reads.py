@@ -7,7 +7,7 @@ error on the way) the botocore store is asked the same, with its retries, and it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from eventscore.errors import NotInStore, ObjectTooLarge
 from eventscore.plain_access import PlainAccess
@@ -65,6 +65,23 @@ class S3Reads:
                 raise NotInStore(key)
         return self._everything().read(key, max_bytes)
 
+    def read_if_changed(self, key: str, etag: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject | None:
+        """The object under ``key``, None where S3 answers 304, not modified. Raises ``NotInStore`` and ``ObjectTooLarge``."""
+        if self._whole is None and _PLAIN_KEY.fullmatch(key):
+            try:
+                answer = self._get(self._root + self._prefix + key, max_bytes, {"if-none-match": etag})
+            except TooLong as error:
+                raise ObjectTooLarge(key, error.size_bytes, max_bytes) from None
+            except (OSError, ValueError):
+                return self._everything().read_if_changed(key, etag, max_bytes)
+            if answer.status == 304:
+                return None
+            if answer.status == 200 and answer.headers.get("etag"):
+                return StoredObject(answer.body, answer.headers["etag"])
+            if answer.status == 404 and _NO_SUCH_KEY in answer.body:
+                raise NotInStore(key)
+        return self._everything().read_if_changed(key, etag, max_bytes)
+
     def write_once(self, key: str, content: bytes) -> None:
         """Write an object that must not exist yet. Raises ``AlreadyPublished``."""
         self._everything().write_once(key, content)
@@ -86,7 +103,7 @@ class S3Reads:
             self._whole = self._make_whole()
         return self._whole
 
-    def _get(self, target: str, max_bytes: int) -> HttpAnswer:
+    def _get(self, target: str, max_bytes: int, conditions: Mapping[str, str] | None = None) -> HttpAnswer:
         headers = signed_headers(
             self._access.credentials(),
             "GET",
@@ -98,4 +115,5 @@ class S3Reads:
             service="s3",
             timestamp=now(),
         )
-        return self._pool.request("GET", target, headers, b"", max_bytes)
+        # Conditions are no part of what is signed, and need not be.
+        return self._pool.request("GET", target, {**headers, **(conditions or {})}, b"", max_bytes)

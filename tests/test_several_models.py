@@ -46,7 +46,7 @@ class Queue:
         self.origins: list[str] = []
         self.refuses: frozenset[str] = frozenset()
 
-    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, Any]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:
@@ -261,11 +261,14 @@ def test_the_source_chooses_the_model(several: Several) -> None:
     assert function([small_model.EVENT], None)[0]["model"] == "wide"
 
 
-def test_a_source_without_a_model_keeps_its_batch(several: Several) -> None:
+def test_a_source_without_a_model_keeps_its_batch(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     function = several.start(EVENTSCORE_MODEL_SOURCES=json.dumps({KINESIS_ARN: "wide"}))
+    capsys.readouterr()
     with pytest.raises(SettingsInvalid, match=f"EVENTSCORE_MODEL_SOURCES: expected a model for the source {SQS_ARN}"):
         function(from_arn(sqs("x"), SQS_ARN), None)
     assert several.rejects.bodies == []
+    (counts,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "Received" in line]
+    assert (counts["model"], counts["Received"], counts["Returned"]) == ("none", [1], [1])
     assert function([small_model.EVENT], None)[0]["model"] == "small", "direct invocations have the first model"
 
 

@@ -135,6 +135,19 @@ def test_streams_give_up_on_a_record_after_a_while_and_say_where_it_lies(templat
             assert "ProvisionedPollerConfig" in mapping, "partial batch responses are documented for these only"
 
 
+def test_avro_and_protobuf_on_kafka_reach_the_function_as_json(template: dict[str, Any]) -> None:
+    mappings = properties(template, "AWS::Lambda::EventSourceMapping")
+    for name, section in (
+        ("MskMapping", "AmazonManagedKafkaEventSourceConfig"),
+        ("SelfManagedKafkaMapping", "SelfManagedKafkaEventSourceConfig"),
+    ):
+        condition, registry, otherwise = mappings[name][section]["SchemaRegistryConfig"]["Fn::If"]
+        assert (condition, otherwise) == ("UseSchemaRegistry", {"Ref": "AWS::NoValue"})
+        assert registry["EventRecordFormat"] == "JSON", "the function reads nothing else"
+        assert registry["SchemaRegistryURI"] == {"Ref": "KafkaSchemaRegistryUri"}
+        assert registry["SchemaValidationConfigs"] == [{"Attribute": "VALUE"}]
+
+
 def test_a_message_stays_invisible_for_six_timeouts_and_then_goes_to_the_dead_letters(template: dict[str, Any]) -> None:
     [function] = properties(template, "AWS::Serverless::Function").values()
     queue = properties(template, "AWS::SQS::Queue")["EventQueue"]

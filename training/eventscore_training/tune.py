@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eventscore.contract import load_contract
 from eventscore_training.config import TrainingConfig, parse_training_config
 from eventscore_training.errors import TableInvalid, TrainingError, TuningFruitless
 from eventscore_training.progress import Progress
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
+
+    from eventscore_training.tasks import Selection
 
 _WIDTHS = ("64-32", "128-64", "256-128", "256-256", "512-256")
 _AFTER_THE_FIT = "export"
@@ -76,14 +79,17 @@ def tune(
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    metric = config.fit.select_by
-    ascending = metric == "roc_auc"
+    from eventscore_training.tasks import TASKS, check_task
+
+    contract = load_contract(config.contract)
+    check_task(contract, config)
+    selection = TASKS[contract.model.task].selection(config.fit)
     storage.parent.mkdir(parents=True, exist_ok=True)
     backend = JournalFileBackend(str(storage))
     study = optuna.create_study(
         study_name=_fingerprint(config),
         storage=optuna.storages.JournalStorage(backend),
-        direction="maximize" if ascending else "minimize",
+        direction="maximize" if selection.higher_is_better else "minimize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING, n_warmup_steps=2),
     )
@@ -94,7 +100,7 @@ def tune(
         study.enqueue_trial(_as_it_is(config))
 
     def objective(trial: Trial) -> float:
-        return _fit(_tried(config, _suggested(trial, config)), trial, metric, ends_at)
+        return _fit(_tried(config, _suggested(trial, config)), trial, selection, ends_at)
 
     def told(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if _ended_well(study):
@@ -113,10 +119,10 @@ def tune(
     if not _ended_well(study):
         raise TuningFruitless(len(study.trials))
     began_with = study.trials[0].value if study.trials[0].state.name == "COMPLETE" else None
-    return Tuned(_sections(study.best_params), metric, study.best_value, began_with, len(study.trials))
+    return Tuned(_sections(study.best_params), selection.name, study.best_value, began_with, len(study.trials))
 
 
-def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> float:
+def _fit(config: TrainingConfig, trial: Trial, selection: Selection, ends_at: float) -> float:
     """The best figure of one fit on the validation part.
 
     Raises:
@@ -134,10 +140,10 @@ def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> f
         phases.append(step.phase)
         if step.phase == _AFTER_THE_FIT:
             raise _Ended
-        if metric not in step.figures:
+        if selection.name not in step.figures:
             return
-        figures.append(step.figures[metric])
-        best = max(figures) if metric == "roc_auc" else min(figures)
+        figures.append(step.figures[selection.name])
+        best = selection.best(figures)
         trial.report(best, len(figures))
         first = trial.number == 0  # is finished in any case, or there would be nothing to compare with
         if not first and (trial.should_prune() or time.monotonic() > ends_at):
@@ -151,7 +157,7 @@ def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> f
             if "fit" in phases:
                 raise _Fruitless(str(error)) from error
             raise
-    return max(figures) if metric == "roc_auc" else min(figures)
+    return selection.best(figures)
 
 
 def _suggested(trial: Trial, config: TrainingConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from eventscore_training.draft_text import quoted
+from eventscore_training.toml_text import quoted
 from eventscore_training.tune import Tuned
 
 _PATHS = ("contract", "train", "validation", "test", "table", "runs")

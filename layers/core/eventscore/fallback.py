@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,14 +14,18 @@ from eventscore.scorer import NO_VERSION
 from eventscore.scoring import Answer, Outcome, timestamp
 from eventscore.served_contract import ServedContract
 
+if TYPE_CHECKING:
+    from eventscore.contract import AnyContract
+
 
 class FallbackRule:
     """The ``[fallback]`` of a contract, ready to answer. ``origin`` says where the contract comes from, for logs."""
 
     version = NO_VERSION
-    stands_in = True
+    memory_bytes = 0
+    is_rule = True
 
-    def __init__(self, contract: ServedContract, origin: str) -> None:
+    def __init__(self, contract: AnyContract, origin: str) -> None:
         fallback = contract.fallback
         if fallback is None:
             raise ValueError("the contract has no [fallback]")

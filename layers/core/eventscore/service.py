@@ -36,7 +36,7 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 
 class ScoringService:
-    """Scores batches with whoever answers for their model, and delivers what comes of them. ``stopwatch`` counts seconds."""
+    """Scores batches with an artifact and delivers what comes of them. ``stopwatch`` counts seconds."""
 
     def __init__(
         self,

@@ -22,12 +22,12 @@ from eventscore.telemetry import Telemetry
 from eventscore.version_source import VersionSource
 
 if TYPE_CHECKING:
-    from eventscore.served_contract import ServedContract
+    from eventscore.contract import Contract
     from eventscore.service import ScoringService
 
 
 def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[ModelNews], None]) -> ModelCache:
-    """The models of the settings, none loaded yet; the pull of the first has begun."""
+    """The models of the settings, none loaded yet. Nothing is opened before the first is asked for."""
     store = cache(partial(open_store_to_read, settings.store))
     verifier = Ed25519Verifier(settings.trusted_keys)
 
@@ -61,6 +61,11 @@ def check_queues(settings: Settings) -> None:
     if (settings.sink is None) != (settings.reject_queue_url is None):
         missing = SINK if settings.sink is None else REJECT_QUEUE_URL
         raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
+    from eventscore.delivery.open_sinks import open_sinks  # only a function with a sink needs them
+    from eventscore.service import ScoringService
+
+    sinks = open_sinks(settings.sink, settings.reject_queue_url, settings.idempotency_table)
+    return ScoringService(*sinks, lambda: datetime.now(UTC))
 
 
 def scoring_service(settings: Settings) -> ScoringService | None:
@@ -83,8 +88,7 @@ def _deployed_contract(settings: Settings, model: str) -> tuple[ServedContract, 
         return None
     from pathlib import Path
 
-    from eventscore.contract import load_contract
-    from eventscore.served_contract import parse_served_contract
+    from eventscore.contract import load_contract  # seldom needed, and pydantic with it
 
     path = Path(settings.fallback_contracts) / model / "contract.toml"
     contract = load_contract(path)

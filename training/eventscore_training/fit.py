@@ -24,6 +24,7 @@ from eventscore_training.network import Network, add_noise, drop_values
 from eventscore_training.optimise import new_optimizer, new_schedule
 from eventscore_training.precision import choose_precision, in_precision
 from eventscore_training.progress import OnProgress, Progress, silent
+from eventscore_training.vitals import Vitals
 
 EVALUATION_BATCH = 16_384
 
@@ -106,6 +107,7 @@ def fit(  # noqa: PLR0915  read from top to bottom
     apart(seed, 0)
     optimizer = new_optimizer(network, config)
     schedule = new_schedule(optimizer, config, steps)
+    vitals = Vitals(network.parameters(), optimizer)
     evaluate_at = {round(steps * (k + 1) / config.evaluations_per_epoch) for k in range(config.evaluations_per_epoch)}
     evaluations: list[Evaluation] = []
     best, best_state = 0, copy.deepcopy(network.state_dict())
@@ -126,6 +128,7 @@ def fit(  # noqa: PLR0915  read from top to bottom
         summed, since = torch.zeros((), device=device), 0
         first = resumed.steps if resumed else 0
         for step, batch in enumerate(batches.epoch(order, first), first):
+            vitals.begin()
             network.train()
             optimizer.zero_grad(set_to_none=True)
             numbers, rows, truth = batch.tensors
@@ -142,8 +145,8 @@ def fit(  # noqa: PLR0915  read from top to bottom
             # On a GPU a look at the loss would wait for it; there it is looked at with each evaluation.
             if device.type == "cpu" and not torch.isfinite(loss):
                 raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
-            if config.gradient_clip:
-                nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip or float("inf"))
+            vitals.step(norm, batch.rows)
             optimizer.step()
             schedule.step()
             summed, since = summed + loss.detach(), since + 1
@@ -152,14 +155,14 @@ def fit(  # noqa: PLR0915  read from top to bottom
             train_loss = float(summed) / since
             if not np.isfinite(train_loss):
                 raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
-            summed, since = torch.zeros((), device=device), 0
+            summed, since, went = torch.zeros((), device=device), 0, vitals.told()
             # Process 0 looks, and all go by what it saw.
             now = from_first(_evaluated, network, validation, epoch + (step + 1) / steps, train_loss)
             evaluations.append(now)
             if len(evaluations) == 1 or selection.better(now.figures, evaluations[best].figures):
                 best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
             done, total = epoch * steps + step + 1, config.epochs * steps
-            on_progress(Progress("fit", done, total, _told(now, selection.name), now.as_dict()))
+            on_progress(Progress("fit", done, total, _told(now, selection.name), {**now.as_dict(), **went}))
             if len(evaluations) - 1 - best >= config.patience:
                 network.load_state_dict(best_state)
                 return FitHistory(tuple(evaluations), best)

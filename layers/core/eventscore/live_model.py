@@ -55,7 +55,7 @@ class LiveModel:
         self._clock = clock
         self._tell = tell
         self._deployed_contract = deployed_contract
-        self._serving: Scorer | None = None
+        self._serving: VersionScorer | FallbackRule | None = None
         self._channels: Channels | None = None
         self._interruptions = 0
         self._schedules(LOOK_CAP_S, LOAD_CAP_S, refresh_s or LOOK_CAP_S)

@@ -17,9 +17,6 @@ from eventscore.sources.origin import source_names
 if TYPE_CHECKING:
     from eventscore.scoring import Outcome
 
-if TYPE_CHECKING:
-    from eventscore.scoring import Outcome
-
 UNKNOWN_MODEL: Final = "unknown_model"
 
 

@@ -46,8 +46,6 @@ class VersionScorer:
 
     is_rule = False
 
-    stands_in = False
-
     def __init__(self, artifact: Artifact) -> None:
         from eventscore.scoring import score_messages  # whoever has an artifact has loaded all that this needs
 

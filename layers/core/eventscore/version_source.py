@@ -31,10 +31,7 @@ class _Pulled(msgspec.Struct, frozen=True):
 
 
 class VersionSource:
-    """One model's channels, versions and contracts. ``open_versions`` is called again as long as it raises.
-
-    What scores (numpy, ONNX Runtime) is imported when a version is loaded, and not before: a pull that has begun goes on beside it.
-    """
+    """One model's channels, versions and contracts. ``open_versions`` is called again as long as it raises."""
 
     def __init__(self, model: str, open_versions: Callable[[], ModelVersions], verifier: Verifier) -> None:
         self.model = model
@@ -48,10 +45,6 @@ class VersionSource:
         """Begin to pull the version that ``channel`` points at, for the next ``channels`` and ``load``."""
         if self._pulling is None:
             self._pulling = Background(partial(self._pull, channel))
-
-    def begin_pull(self, channel: str) -> None:
-        """Begin to fetch the pointer and the version that ``channel`` names; ``channels`` and ``load`` take what has come."""
-        self._pulling = Background(partial(self._pull, channel))
 
     def channels(self, watch: Stopwatch) -> Channels:
         """The model's channels. Raises ``StoreError``."""

@@ -101,20 +101,6 @@ class _Clients:
                 raise SettingsInvalid(REGION, "the region of the queues (Lambda sets it)", None) from None
         return self._made[service]
 
-    @staticmethod
-    def _plain_sqs() -> Any:
-        """A client of SQS that needs no botocore, with botocore's behind it; None where the environment is not plain."""
-        from eventscore.aws import DeferredClient
-        from eventscore.delivery.plain_sqs import PlainSqsClient
-        from eventscore.plain_access import plain_access
-
-        # Where somebody has loaded botocore already, it is what they want to send with.
-        access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
-        if access is None:
-            return None
-        timeouts = {"connect_timeout_s": CONNECT_TIMEOUT_S, "read_timeout_s": READ_TIMEOUT_S}
-        return PlainSqsClient(access, DeferredClient("sqs", **timeouts, attempts=1), **timeouts)
-
 
 def _plain_sqs() -> Any:
     """A client of SQS without botocore, with botocore's behind it; None where the environment is not plain enough."""

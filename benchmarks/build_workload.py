@@ -23,7 +23,7 @@ from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import ModelVersions
 from eventscore_training.encoding import Encoding, Vocabulary
-from eventscore_training.export import OPSET, build_graph, calibrated
+from eventscore_training.export import OPSET, build_graph
 from eventscore_training.golden import golden_lines, golden_tolerance
 from eventscore_training.network import LayerWeights, NetworkWeights
 from eventscore_training.quantize import quantize
@@ -44,7 +44,7 @@ def build(folder: Path) -> str:
     columns = _columns(events, contract)
     fp32 = build_graph(contract, _encoding(contract), _random_weights(contract))
     int8 = quantize(fp32, contract, columns, _SEED)
-    graph = bytes(calibrated(int8, 1.0, 0.0).SerializeToString())
+    graph = bytes(int8.SerializeToString())
     files = {
         GRAPH: graph,
         CONTRACT: raw_contract,
@@ -99,10 +99,11 @@ def _random_weights(contract: Contract) -> NetworkWeights:
 
     sizes = (encoding.width, *WIDTHS, 1)
     layers = [(normal(to, of, scale=(2 / of) ** 0.5), normal(to, scale=0.1)) for of, to in pairwise(sizes)]
+    weight, bias = layers[-1]
     return NetworkWeights(
         embeddings=tuple(normal(each.rows, each.width, scale=1.0) for each in encoding.vocabularies),
         layers=tuple(LayerWeights(weight, bias) for weight, bias in layers[:-1]),
-        head=layers[-1],
+        head=(weight[None], bias[None]),  # of the one member
     )
 
 

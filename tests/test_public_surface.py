@@ -105,6 +105,7 @@ def test_the_environment_variables_keep_their_names() -> None:
         *("EVENTSCORE_STORE", "EVENTSCORE_MODEL", "EVENTSCORE_CHANNEL", "EVENTSCORE_TRUSTED_KEYS", "EVENTSCORE_SINK"),
         *(
             "EVENTSCORE_REJECT_QUEUE_URL",
+            "EVENTSCORE_IDEMPOTENCY_TABLE",
             "EVENTSCORE_SIGNING_KEY",
             "EVENTSCORE_IDEMPOTENCY_TABLE",
             "EVENTSCORE_REFRESH_SECONDS",

@@ -138,6 +138,12 @@ def test_one_queue_alone_is_opened_without_routes_and_shares_its_client_with_the
     assert sink._client is rejects._client
 
 
+def test_a_client_makes_one_attempt_because_its_sink_tries_again_item_by_item() -> None:
+    sink, _ = open_sinks("kinesis:scores", QUEUE, None)
+    assert isinstance(sink, KinesisSink)
+    assert sink._client.meta.config.retries == {"mode": "standard", "total_max_attempts": 1}
+
+
 def test_a_table_makes_any_sink_send_once() -> None:
     sink, rejects = open_sinks(f"sqs:{QUEUE}", QUEUE, "seen")
     assert isinstance(sink, OnceSink)

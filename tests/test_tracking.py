@@ -37,6 +37,13 @@ def test_parameters_figures_and_files_of_a_run_are_in_mlflow_and_a_failed_one_is
     history = client.get_metric_history(run.info.run_id, "validation_log_loss")
     assert [point.value for point in history] == [evaluation["log_loss"] for evaluation in trained.report.fit]
     assert [point.step for point in history] == sorted({point.step for point in history})
+    for name in ("learning_rate", "gradient_norm", "parameter_norm", "rows_per_second"):
+        told = client.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in told] == [point.step for point in history]
+        assert all(0 < point.value < float("inf") for point in told), (name, told)
+    rates = [point.value for point in client.get_metric_history(run.info.run_id, "learning_rate")]
+    assert rates == sorted(rates, reverse=True)  # a cosine, its rise over before the first evaluation
+    assert rates[0] > rates[-1]
     assert run.data.metrics["test_int8_roc_auc"] == trained.metrics["roc_auc"]
     assert run.data.tags["version"] == trained.version
     assert {"model.onnx", "report.html", "report.json"} <= {

@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("sklearn")
 
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from eventscore_training.calibrate import (
     METHODS,
@@ -19,8 +19,9 @@ from eventscore_training.calibrate import (
     fit_calibration,
     stretches,
 )
-from eventscore_training.export import CALIBRATION_SCALE, CALIBRATION_SHIFT, LOGIT
-from eventscore_training.fold import fold_calibration
+from eventscore_training.export import fold_scores
+from eventscore_training.tasks import LOGIT
+from eventscore_training.tasks.binary import BinaryMap
 
 pytestmark = pytest.mark.training
 
@@ -105,26 +106,17 @@ def test_isotonic_of_a_constant_logit_is_its_share_of_positives() -> None:
 
 
 def graph() -> onnx.ModelProto:
-    """A graph that is nothing but its logit and the identity's calibration, named as the exporter names them."""
-    nodes = [
-        helper.make_node("Identity", ["x"], [LOGIT]),
-        helper.make_node("Mul", [LOGIT, CALIBRATION_SCALE], ["scaled"]),
-        helper.make_node("Add", ["scaled", CALIBRATION_SHIFT], ["shifted"]),
-        helper.make_node("Sigmoid", ["shifted"], ["score"]),
-    ]
-    constants = [
-        numpy_helper.from_array(np.array([value], np.float32), name)
-        for name, value in ((CALIBRATION_SCALE, 1), (CALIBRATION_SHIFT, 0))
-    ]
+    """A graph that is nothing but its logit and the sigmoid of that, named as the exporter names them."""
+    nodes = [helper.make_node("Identity", ["x"], [LOGIT]), helper.make_node("Sigmoid", [LOGIT], ["score"])]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "score")]
-    body = helper.make_graph(nodes, "logit", ends[:1], ends[1:], constants)
+    body = helper.make_graph(nodes, "logit", ends[:1], ends[1:])
     return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def run(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(fold_calibration(graph(), calibration).SerializeToString(), options)
+    session = ort.InferenceSession(fold_scores(graph(), BinaryMap(calibration)).SerializeToString(), options)
     answers: np.ndarray = session.run(None, {"x": logits.astype(np.float32)})[0]
     return answers
 

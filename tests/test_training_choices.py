@@ -17,11 +17,11 @@ from eventscore_training.encoding import learn_encoding  # noqa: E402
 from eventscore_training.errors import ConfigInvalid, NothingLearned, TrainingDiverged  # noqa: E402
 from eventscore_training.fit import fit  # noqa: E402
 from eventscore_training.layers import Linear, initialise  # noqa: E402
-from eventscore_training.loss import mean_loss  # noqa: E402
 from eventscore_training.network import Network, build_network  # noqa: E402
 from eventscore_training.optimise import new_optimizer, rate_at  # noqa: E402
 from eventscore_training.sanity import check_sanity  # noqa: E402
 from eventscore_training.seeds import fit_seeds  # noqa: E402
+from eventscore_training.tasks import BINARY  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -99,7 +99,7 @@ def test_every_kind_learns_and_passes_the_sanity_check(kind: str, norm: str) -> 
     check_sanity(net, PART, config, seed=0)
     assert all((old == new).all() for old, new in zip(before, net.parameters(), strict=True))
     history = fit(net, PART, PART, config, seed=0)
-    assert history.evaluations[history.best].roc_auc > 0.75
+    assert history.evaluations[history.best].figures["roc_auc"] > 0.75
 
 
 def test_a_network_that_cannot_learn_by_heart_stops_the_job() -> None:
@@ -146,15 +146,16 @@ def test_of_several_seeds_the_best_on_the_validation_part_is_kept() -> None:
         lambda: build_network(ENCODING, PART.numbers, NetworkConfig.model_validate(SMALL)), PART, PART, config, seed=5
     )
     assert [result.seed for result in best.results] == [5, 6, 7]
-    assert best.seed == min(best.results, key=lambda result: result.log_loss).seed
-    reached = best.history.evaluations[best.history.best].log_loss
-    assert reached == min(result.log_loss for result in best.results)
+    assert best.seed == min(best.results, key=lambda result: result.figures["log_loss"]).seed
+    reached = best.history.evaluations[best.history.best].figures["log_loss"]
+    assert reached == min(result.figures["log_loss"] for result in best.results)
 
 
 def test_the_loss_of_an_ensemble_is_the_mean_of_its_members() -> None:
-    logits, label = torch.randn(20, 3), (torch.rand(20) < 0.5).float()
-    alone = [mean_loss(logits[:, [member]], label) for member in range(3)]
-    torch.testing.assert_close(mean_loss(logits, label), torch.stack(alone).mean())
+    answers, target = torch.randn(20, 3, 1), (torch.rand(20, 1) < 0.5).float()
+    inputs = target, torch.zeros(20, 0), torch.zeros(20, 0)
+    alone = [BINARY.loss(answers[:, [member]], *inputs) for member in range(3)]
+    torch.testing.assert_close(BINARY.loss(answers, *inputs), torch.stack(alone).mean())
 
 
 def test_balanced_classes_weigh_the_same() -> None:

@@ -67,7 +67,7 @@ def test_the_better_of_with_and_without_goes_on_and_all_are_told() -> None:
     result = distilled()
     told = result.as_dict()
     assert told["kept"] == min(("with_teacher", "without_teacher"), key=lambda name: told[name]["log_loss"])
-    reached = result.fitted.history.evaluations[result.fitted.history.best].log_loss
+    reached = result.fitted.history.evaluations[result.fitted.history.best].figures["log_loss"]
     assert reached == pytest.approx(told[told["kept"]]["log_loss"], abs=1e-6)
     assert told["with_teacher"] != told["without_teacher"]
 

@@ -13,17 +13,18 @@ torch = pytest.importorskip("torch")
 import orders  # noqa: E402
 from eventscore.columns import Columns  # noqa: E402
 from eventscore.session import ScoringSession  # noqa: E402
-from eventscore_training.calibrate import fit_calibration  # noqa: E402
+from eventscore_training.calibrate import Calibration, fit_calibration  # noqa: E402
 from eventscore_training.config import NetworkConfig  # noqa: E402
 from eventscore_training.encoded import EncodedPart  # noqa: E402
 from eventscore_training.encoding import MISSING_ROW, SHARED_ROW, Encoding, learn_encoding  # noqa: E402
 from eventscore_training.evaluate import log_loss  # noqa: E402
-from eventscore_training.export import build_graph, calibrated, with_logit  # noqa: E402
+from eventscore_training.export import build_graph, fold_scores, with_logit  # noqa: E402
 from eventscore_training.fit import predict_logits  # noqa: E402
 from eventscore_training.inference import run_graph  # noqa: E402
 from eventscore_training.network import Network, drop_values  # noqa: E402
 from eventscore_training.quantize import quantize  # noqa: E402
 from eventscore_training.table import graph_inputs  # noqa: E402
+from eventscore_training.tasks.binary import BinaryMap  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -175,9 +176,10 @@ def test_calibration_mends_logits_that_are_off(scale: float, shift: float, seed:
 
 def test_calibration_is_folded_into_the_graph() -> None:
     logits = run_graph(with_logit(INT8), TRAIN.columns, CONTRACT).astype(np.float64)
-    scores = run_graph(calibrated(INT8, 1.5, -0.25).SerializeToString(), TRAIN.columns, CONTRACT)
+    folded = fold_scores(INT8, BinaryMap(Calibration("platt", 1.5, -0.25)))
+    scores = run_graph(folded.SerializeToString(), TRAIN.columns, CONTRACT)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-(1.5 * logits - 0.25))), atol=1e-6)
-    assert (run_graph(with_logit(calibrated(INT8, 1.5, -0.25)), TRAIN.columns, CONTRACT) == logits).all()
+    assert (run_graph(with_logit(folded), TRAIN.columns, CONTRACT) == logits).all()
 
 
 def test_dropped_values_become_unseen_ones() -> None:

@@ -25,7 +25,6 @@ from eventscore_training import (  # noqa: E402
     GateFailed,
     Progress,
     RunIncomplete,
-    TaskNotSupported,
     TrainedVersion,
     TrainingDiverged,
     load_run,
@@ -172,14 +171,6 @@ def test_a_gate_measured_as_nan_is_missed() -> None:
 def test_an_unfinished_run_is_not_a_run(run: TrainedVersion, tmp_path: Path) -> None:
     with pytest.raises(RunIncomplete, match="DONE is missing"):
         load_run(tmp_path)
-
-
-def test_another_task_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    text = orders.CONTRACT_TOML.replace('task = "binary"', 'task = "multiclass"')
-    config = orders.config(tmp_path, None, text)
-    (tmp_path / "orders.parquet").unlink()
-    with pytest.raises(TaskNotSupported, match="'multiclass' is not trained yet; expected one of: binary"):
-        train(config)
 
 
 def test_a_contract_that_is_not_there_is_named(tmp_path: Path) -> None:

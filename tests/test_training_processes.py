@@ -68,7 +68,9 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(pair: Pair) -
     together = pair.saved("plain", 0)
     assert len(together["evaluations"]) == len(history.evaluations) > 3
     for ours, theirs in zip(history.evaluations, together["evaluations"], strict=True):
-        assert (ours.epoch, ours.train_loss, ours.log_loss, ours.roc_auc) == pytest.approx(theirs, rel=1e-4)
+        assert (ours.epoch, ours.train_loss, ours.figures["log_loss"], ours.figures["roc_auc"]) == pytest.approx(
+            theirs, rel=1e-4
+        )
     torch.testing.assert_close(network.state_dict(), together["weights"], rtol=1e-3, atol=1e-4)
     torch.manual_seed(7)
     other, _ = two_processes.fitted(two_processes.FIT.model_copy(update={"batch_size": 202}))

@@ -116,7 +116,9 @@ def test_in_bfloat16_the_loss_is_float32_and_what_is_learned_is_as_good() -> Non
     halved, told = fitted(precision="bfloat16")
     assert {parameter.dtype for parameter in halved.parameters()} == {torch.float32}
     assert any(not torch.equal(a, b) for a, b in zip(network.parameters(), halved.parameters(), strict=True))
-    assert told.evaluations[told.best].roc_auc == pytest.approx(history.evaluations[history.best].roc_auc, abs=0.01)
+    assert told.evaluations[told.best].figures["roc_auc"] == pytest.approx(
+        history.evaluations[history.best].figures["roc_auc"], abs=0.01
+    )
     seen: list[torch.dtype] = []
     network.hidden[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     numbers, rows = torch.from_numpy(PART.numbers), torch.from_numpy(PART.rows)
@@ -142,9 +144,9 @@ def test_only_batches_of_the_usual_size_are_compiled(monkeypatch: pytest.MonkeyP
     sizes: list[int] = []
 
     def compile_nothing(loss_of: Any, **_: Any) -> Any:
-        def watched(numbers: Any, rows: Any, truth: Any) -> Any:
-            sizes.append(len(numbers))
-            return loss_of(numbers, rows, truth)
+        def watched(*batch: Any) -> Any:
+            sizes.append(len(batch[0]))
+            return loss_of(*batch)
 
         return watched
 

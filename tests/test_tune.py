@@ -50,6 +50,7 @@ def test_a_search_begins_with_the_configuration_goes_on_and_never_ends_worse(job
     assert (first.trials, first.metric) == (2, "log_loss")
     assert told[0].changes["fit.learning_rate"] == 1e-2
     assert told[0].changes["network.widths"] == "48"
+    assert (told[0].changes["network.kind"], told[0].changes["network.number_embedding"]) == ("mlp", "none")
     assert first.began_with == told[0].value
     assert first.value == min(trial.value for trial in told if trial.value is not None)
     more = tune(config, storage, 600, told.append, max_trials=1)
@@ -74,9 +75,18 @@ def test_the_command_writes_a_configuration_that_trains(job: Path, capsys: pytes
     assert config.fit.epochs == 2
 
 
+def test_a_regression_is_searched_by_its_error_in_the_labels_unit(job: Path) -> None:
+    text = orders.CONTRACT_TOML.replace('"binary"', '"regression"').replace("positive = 1\n", "min = 0\n")
+    (job.parent / "contract.toml").write_text(text)
+    searched = tune(load_training_config(job), job.parent / "trials.log", 600, max_trials=1)
+    assert searched.metric == "rmse"
+    assert searched.value == searched.began_with
+    assert 0.3 < searched.value < 0.5  # of zeros and ones
+
+
 def test_the_tuned_file_is_the_old_one_with_the_best_values(tmp_path: Path) -> None:
     (tmp_path / "training.toml").write_text(TRAINING_TOML)
-    changes = {"fit": {"learning_rate": 0.0012}, "network": {"widths": [64, 32], "dropout": 0.3}}
+    changes = {"fit": {"learning_rate": 0.0012}, "network": {"widths": [64, 32], "dropout": 0.3, "members": None}}
     text = tuned_text(tmp_path / "training.toml", tmp_path / "x" / "best.toml", Tuned(changes, "log_loss", 0.4, 0.5, 9))
     before, after = tomllib.loads(TRAINING_TOML), tomllib.loads(text)
     assert after["contract"] == "../contract.toml"

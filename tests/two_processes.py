@@ -42,7 +42,9 @@ def fitted(
 
 def saved(folder: Path, name: str, network: Network, history: FitHistory) -> None:
     """Leave the weights and the evaluations of this process in ``folder``."""
-    evaluations = [(each.epoch, each.train_loss, each.log_loss, each.roc_auc) for each in history.evaluations]
+    evaluations = [
+        (each.epoch, each.train_loss, each.figures["log_loss"], each.figures["roc_auc"]) for each in history.evaluations
+    ]
     torch.save({"weights": network.state_dict(), "evaluations": evaluations}, folder / f"{name}-{told_ranks().rank}.pt")
 
 

@@ -5,10 +5,13 @@ JSON, format 1::
     {"format": 1, "rows": 217680,
      "numbers": {"distance": {"edges": [...], "counts": [...], "missing": 0}},
      "categories": {"carrier": {"values": {"UA": 37, ...}, "other": 0, "missing": 0}},
-     "score": {"edges": [...], "counts": [...], "rows": 54065}}
+     "score": {"edges": [...], "counts": [...], "rows": 54065},
+     "outputs": {"late": {"edges": [...], "counts": [...]}, ...}}
 
 ``edges`` are the inner borders of ``len(edges) + 1`` bins; a value belongs to the bin whose upper border it does not exceed
-(the last bin is open). Booleans are numbers, 0 and 1.
+(the last bin is open). Booleans are numbers, 0 and 1. ``score`` is the one that decides (an event's highest); ``outputs`` are
+those of each class or label, where an event has several. Probabilities and ranks have equally wide bins, a regression's numbers
+bins of equal counts.
 """
 
 from __future__ import annotations
@@ -27,15 +30,22 @@ SCORE_BINS = 20
 TOP_VALUES = 50
 
 
-def build_baseline(train: pl.DataFrame, contract: Contract, test_scores: NDArray[np.float32]) -> dict[str, Any]:
-    """The baseline as a JSON object: features from the training part, scores from the test part."""
-    score_edges = np.linspace(0, 1, SCORE_BINS + 1)[1:-1]
+def build_baseline(
+    train: pl.DataFrame, contract: Contract, test_scores: NDArray[np.floating], deciding: NDArray[np.floating]
+) -> dict[str, Any]:
+    """The baseline as a JSON object: features from the training part, scores from the test part; ``deciding [n]`` of them decide."""
+    inner = np.linspace(0, 1, SCORE_BINS + 1)[1:-1]
+    edges = inner if contract.model.task != "regression" else np.unique(np.quantile(deciding.astype(np.float64), inner))
+    outputs = {
+        name: _histogram(test_scores[:, place].astype(np.float64), edges) for place, name in enumerate(contract.outputs)
+    }
     return {
         "format": BASELINE_FORMAT,
         "rows": train.height,
         "numbers": {name: _number(train[name]) for name in contract.numbers},
         "categories": {name: _category(train[name]) for name in contract.categories},
-        "score": {**_histogram(test_scores.astype(np.float64), score_edges), "rows": len(test_scores)},
+        "score": {**_histogram(deciding.astype(np.float64), edges), "rows": len(test_scores)},
+        **({"outputs": outputs} if outputs else {}),
     }
 
 

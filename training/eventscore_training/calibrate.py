@@ -51,6 +51,10 @@ class Calibration:
         at, to = np.array(self.knots).T
         return _sigmoid(np.interp(x, at, to) + np.minimum(x - at[0], 0) + np.maximum(x - at[-1], 0))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``report.json``."""
+        return {**asdict(self), "knots": [list(knot) for knot in self.knots]}
+
 
 @dataclass(frozen=True)
 class CalibrationChoice:
@@ -58,11 +62,6 @@ class CalibrationChoice:
 
     calibration: Calibration
     held_out: Mapping[str, float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for ``report.json``."""
-        knots = [list(knot) for knot in self.calibration.knots]
-        return {**asdict(self.calibration), "knots": knots, "held_out": dict(self.held_out)}
 
 
 def choose_calibration(

@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from eventscore_training.errors import CheckpointMismatch, TrainingInterrupted
 STATES = "checkpoint-*.pt"
 """One file for each seed's fit: a fit that was done is done again from its last evaluation, and ends as it did."""
 JOB = "job.json"
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 class Stateful(Protocol):
@@ -147,7 +147,7 @@ def _content(file: Path) -> bytes | None:
 
 def records(evaluations: Sequence[Any]) -> list[dict[str, float]]:
     """Evaluations as plain values, which is all that a checkpoint holds besides tensors."""
-    return [{name: float(value) for name, value in asdict(evaluation).items()} for evaluation in evaluations]
+    return [{name: float(value) for name, value in evaluation.as_dict().items()} for evaluation in evaluations]
 
 
 def fingerprint_of(contract: bytes, tables: Sequence[str], config: TrainingConfig) -> str:

@@ -14,8 +14,8 @@ LEAST_STEPS = 2_000
 """Compiling takes as long as thousands of steps; ``auto`` compiles no shorter fit."""
 _logger = logging.getLogger(__name__)
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""The loss of encoded numbers, rows of categories and truth."""
+Loss = Callable[..., Tensor]
+"""The loss of tensors whose first axis is the batch's rows."""
 
 
 def compiled(loss_of: Loss, config: FitConfig, device: torch.device, steps: int) -> Loss:
@@ -35,15 +35,15 @@ class _Compiled:
         self._compiled: Loss | None = torch.compile(loss_of, mode=mode, dynamic=False)
         self._size: int | None = None
 
-    def __call__(self, numbers: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
-        self._size = self._size or len(numbers)
-        if self._compiled is None or len(numbers) != self._size:
-            return self._plain(numbers, rows, truth)
+    def __call__(self, *batch: Tensor) -> Tensor:
+        self._size = self._size or len(batch[0])
+        if self._compiled is None or len(batch[0]) != self._size:
+            return self._plain(*batch)
         if self._cuda:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
             # A copy: the next replay of a CUDA graph writes over its own output.
-            return self._compiled(numbers, rows, truth).clone()
+            return self._compiled(*batch).clone()
         except torch._dynamo.exc.TorchDynamoException as error:
             if self._must:
                 raise
@@ -51,4 +51,4 @@ class _Compiled:
                 "torch.compile failed, the fit goes on without: %s", str(error).splitlines()[0] if str(error) else error
             )
             self._compiled = None
-            return self._plain(numbers, rows, truth)
+            return self._plain(*batch)

@@ -31,7 +31,8 @@ class NetworkConfig(_Section):
     normal distribution). ``clip_at``: a scaled number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
     (smooth clipping: arXiv 2407.04491, section 3). ``number_embedding``: arXiv 2203.05556; ``bins`` belong to
     ``piecewise-linear``, ``frequencies`` and ``frequency_scale`` (their deviation at first) to ``periodic``.
-    ``initialisation``: ``auto`` is Xavier for tanh and He for the others.
+    ``bottleneck``: the width in the middle of an anomaly model, whose layers are ``widths`` and then ``widths`` backwards (left out:
+    half of what it says, at most 32). ``initialisation``: ``auto`` is Xavier for tanh and He for the others.
     """
 
     kind: Literal["mlp", "wide-and-deep", "tabm"] = "mlp"
@@ -47,6 +48,7 @@ class NetworkConfig(_Section):
     bins: Annotated[int, Field(ge=2, le=256)] = 16
     frequencies: Annotated[int, Field(ge=1, le=128)] = 16
     frequency_scale: Annotated[float, Field(gt=0, le=10)] = 0.1
+    bottleneck: Annotated[int, Field(ge=1, le=4096)] | None = None
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh"] = "relu"
     norm: Literal["none", "batch", "layer"] = "none"
     initialisation: Literal["auto", "he", "xavier"] = "auto"
@@ -74,19 +76,25 @@ class NetworkConfig(_Section):
 
 
 class FitConfig(_Section):
-    """How the network learns. ``value_dropout`` of the category values are taken for unseen, so the shared row learns.
+    """How the network learns. ``loss``: ``auto`` fits the task: ``cross-entropy`` (binary, multiclass, multilabel), ``mse``
+    (regression, which also has ``mae``, ``huber`` and ``quantile``), ``reconstruction`` (anomaly). ``quantile``: what is predicted
+    instead of the mean; ``huber_delta``: from how many standard deviations on an error counts linearly. ``value_dropout`` of the
+    category values are taken for unseen, so the shared row learns.
 
     ``schedule``: the learning rate rises over the first ``warm_up`` share of all steps, then stays (``constant``), is
     multiplied by ``step_factor`` after every ``step_epochs`` (``step``), or falls to nothing (``cosine``). ``gradient_clip``:
-    the longest gradient, 0 for any. ``class_weights``: ``balanced`` lets both classes weigh the same; calibration mends the
+    the longest gradient, 0 for any. ``class_weights``: ``balanced`` lets all classes weigh the same; calibration mends the
     probabilities that this moves. ``seeds``: how many networks are trained; the best on the validation table is kept.
     ``sanity``: first let a copy learn 128 rows by heart, and stop where it cannot. Training stops early when ``patience``
-    evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table; the
-    best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32. ``compile``: torch.compile;
-    ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table may take on the device; a
-    larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
+    evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table (``auto``: what the
+    loss stands for); the best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32.
+    ``compile``: torch.compile; ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table
+    may take on the device; a larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
     """
 
+    loss: Literal["auto", "cross-entropy", "mse", "mae", "huber", "quantile", "reconstruction"] = "auto"
+    quantile: Share = 0.5
+    huber_delta: Annotated[float, Field(gt=0, le=100)] = 1.0
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     batch_size: Annotated[int, Field(ge=1)] = 1024
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -103,7 +111,18 @@ class FitConfig(_Section):
     value_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     evaluations_per_epoch: Annotated[int, Field(ge=1, le=100)] = 4
     patience: Annotated[int, Field(ge=1)] = 8
-    select_by: Literal["log_loss", "roc_auc"] = "log_loss"
+    select_by: Literal[
+        "auto",
+        "log_loss",
+        "roc_auc",
+        "pr_auc",
+        "accuracy",
+        "macro_f1",
+        "rmse",
+        "mae",
+        "pinball_loss",
+        "reconstruction_error",
+    ] = "auto"
     seeds: Annotated[int, Field(ge=1, le=20)] = 1
     sanity: bool = True
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -115,6 +134,8 @@ class FitConfig(_Section):
         _refuse_strays(
             self,
             {
+                "quantile": ("loss", ("quantile",)),
+                "huber_delta": ("loss", ("huber",)),
                 "momentum": ("optimizer", ("sgd",)),
                 "step_epochs": ("schedule", ("step",)),
                 "step_factor": ("schedule", ("step",)),
@@ -164,7 +185,7 @@ class TrainingConfig(_Section):
     runs: Path = Path("runs")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
+    calibration: Literal["auto", "none", "temperature", "vector", "platt", "isotonic"] = "auto"
     limits: tuple[str, ...] = ()
     network: NetworkConfig = NetworkConfig()
     fit: FitConfig = FitConfig()

@@ -109,8 +109,10 @@ def fit_distilled(
     standings = {
         name: _standing(validation, _probabilities(each.network, validation)) for name, each in results.items()
     }
-    by_rank = config.select_by == "roc_auc"
-    kept = min(standings, key=lambda name: -standings[name].roc_auc if by_rank else standings[name].log_loss)
+    selection = results["with_teacher"].network.task.selection(config)
+    reached = {name: each.history.evaluations[each.history.best].figures for name, each in results.items()}
+    worse = selection.better(reached["without_teacher"], reached["with_teacher"])
+    kept = "without_teacher" if worse else "with_teacher"
     return Distilled(results[kept], _standing(validation, judged), **standings, kept=kept)
 
 

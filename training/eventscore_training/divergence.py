@@ -31,7 +31,7 @@ def first_not_finite(network: Network, numbers: Tensor, rows: Tensor) -> str:
     handles = [module.register_forward_hook(look(name)) for name, module in network.named_modules() if name]
     try:
         with torch.no_grad():
-            network.member_logits(numbers, rows)
+            network.answers(numbers, rows)
     finally:
         for handle in handles:
             handle.remove()

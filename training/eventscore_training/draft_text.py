@@ -2,64 +2,70 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eventscore.contract_grammar import Task
 from eventscore_training.draft_columns import Column
+from eventscore_training.draft_judging import Judging, decision_lines, gate_lines
+from eventscore_training.draft_label import DraftLabel
+from eventscore_training.draft_leaks import Alone
+from eventscore_training.toml_text import quoted
 
 LARGE_VOCABULARY = 10_000
 CLOSED_LIST = 10
 """A closed list is drafted for at most so many values, all of which occur early and late in the table."""
 _STABLE_ROWS = 200
+_HINTS: Mapping[Task, str] = {
+    "multiclass": '# class_weights = "balanced"  # lets rare classes weigh as much as frequent ones while the network learns',
+    "multilabel": '# class_weights = "balanced"  # lets rare labels weigh as much as frequent ones while the network learns',
+    "regression": (
+        '# loss = "mae"  # the default "mse" aims at the mean, "mae" at the median, which a few huge values do not pull'
+    ),
+}
 
 
 @dataclass(frozen=True)
 class ContractDraft:
-    """What the contract says. ``positive`` is TOML already; ``best_alone`` the ROC-AUC of the best single feature."""
+    """What the contract says."""
 
     name: str
     origin: str
     rows: int
     id: str
     time: str
-    label: str
-    positive: str
-    positive_why: str
-    positive_share: float
-    best_alone: float
-    features: Sequence[tuple[Column, float]]
-    """Each feature with its ROC-AUC alone, in the order of the table."""
+    label: DraftLabel
+    features: Sequence[tuple[Column, Alone]]
+    """Each feature with what it tells alone, in the order of the table."""
     left_out: Sequence[tuple[str, str]]
 
 
 def contract_text(draft: ContractDraft) -> str:
     """``contract.toml``."""
     lines = [
-        f"# Drafted by `eventscore init` from {draft.origin}: {draft.rows:,} rows, {draft.positive_share:.2%} positive.",
+        f"# Drafted by `eventscore init` from {draft.origin}: {draft.rows:,} rows, {_comment(draft.label.told)}.",
         "# It is yours now: read each line; the table shows what was, you know what may be.",
         "format = 1",
         "",
         "[model]",
         f"name = {quoted(draft.name)}",
-        'task = "binary"',
+        f'task = "{draft.label.task}"',
         "",
         "[event]",
         f"id = {quoted(draft.id)}  # different in every row",
         f"time = {quoted(draft.time)}  # the table is split by it: what is tested on lies after what was learned from",
         'extra_fields = "ignore"  # producers may send more fields than the model reads',
-        "",
-        "[label]",
-        f"field = {quoted(draft.label)}",
-        f"positive = {draft.positive}  # {draft.positive_why}",
     ]
-    for column, auc in draft.features:
-        lines += ["", *_feature(column, auc, draft.rows)]
+    if draft.label.lines:
+        lines += ["", *draft.label.lines]
+    for column, alone in draft.features:
+        lines += ["", *_feature(column, draft.label.target.told(alone), draft.rows)]
     if draft.left_out:
         lines += ["", "# Left out:"]
         lines += [f"# - {_comment(name)}: {_comment(why)}" for name, why in draft.left_out]
-    return "\n".join([*lines, *_decisions(draft), *_gates(draft)]) + "\n"
+    judging = Judging(draft.label, draft.rows, max(alone.usual for _, alone in draft.features))
+    return "\n".join([*lines, *decision_lines(judging), *gate_lines(judging)]) + "\n"
 
 
 def training_text(draft: ContractDraft, table: str) -> str:
@@ -86,21 +92,19 @@ def training_text(draft: ContractDraft, table: str) -> str:
             f"batch_size = {128 if draft.rows >= 2000 else 32}",
             "evaluations_per_epoch = 1",
         ]
+    hint = _HINTS.get(draft.label.task)
+    if hint:
+        lines += [*([] if small else ["", "[fit]"]), hint]
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """``text`` as a TOML string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _comment(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _feature(column: Column, auc: float, rows: int) -> list[str]:
+def _feature(column: Column, told: str, rows: int) -> list[str]:
     gaps = column.values.null_count()
-    lines = [f"[features.{column.name}]  # alone it reaches a ROC-AUC of {auc:.2f}"]
+    lines = [f"[features.{column.name}]{f'  # {told}' if told else ''}"]
     if column.kind == "number":
         lines += ['type = "number"', *_bounds(column)]
     elif column.kind == "boolean":
@@ -160,33 +164,3 @@ def _vocabulary(column: Column) -> list[str]:
             f'unseen = "shared"  # {column.distinct:,} values so far, more may come: they share a row with rare ones'
         ]
     return lines
-
-
-def _decisions(draft: ContractDraft) -> list[str]:
-    rate = draft.positive_share
-    medium, high = float(f"{rate:.2g}"), float(f"{rate + (1 - rate) / 3:.2g}")
-    bands = [("low", 0.0), ("medium", medium), ("high", high)]
-    why = {
-        "low": "scores below the share of positives",
-        "medium": f"above the share of positives ({rate:.2%}); put your costs in its place",
-        "high": "a third of the way from there to certainty",
-    }
-    lines = ["", "# What a score means to whoever acts on it: names and thresholds are yours to choose."]
-    kept = [band for at, band in enumerate(bands) if at == 0 or bands[at - 1][1] < band[1] < 1]
-    for name, start in kept:
-        lines += ["[[decisions]]", f"name = {quoted(name)}", f"from = {start:g}  # {why[name]}", ""]
-    return lines
-
-
-def _gates(draft: ContractDraft) -> list[str]:
-    tested = draft.rows * 0.2
-    least = max(0.51, math.floor((0.5 + (draft.best_alone - 0.5) / 2) * 100) / 100)
-    finest = 0.05 if tested >= 5000 else 0.1 if tested >= 1000 else 0.2
-    return [
-        "# A version that misses a gate is not published. Tighten them after the first run.",
-        "[gates]",
-        f"min_roc_auc = {least:g}  # half as far above chance as the best feature alone ({draft.best_alone:.2f})",
-        f"max_calibration_error = {finest:g}  # {tested:,.0f} test rows measure no finer",
-        f"max_int8_auc_loss = {0.002 if tested >= 5000 else 0.01:g}  # what the cheaper arithmetic may cost",
-        "max_size_bytes = 20000000  # 20 MB: pulled and verified at every cold start",
-    ]

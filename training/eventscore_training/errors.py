@@ -5,7 +5,6 @@
     EventscoreError
     └── TrainingError
         ├── ConfigInvalid       the job's configuration contradicts itself, or names a key that does not exist
-        ├── TaskNotSupported    the contract's task is not trained yet
         ├── TableInvalid        a training table breaks the contract
         ├── DraftImpossible     a table from which no contract can be drafted
         ├── NothingLearned      the network cannot even learn 128 rows by heart
@@ -41,18 +40,6 @@ class ConfigInvalid(TrainingError):
         self.problems = tuple(problems)
         lines = "".join(f"\n  - {problem}" for problem in problems)
         super().__init__(f"{origin}: the training configuration is not valid:{lines}")
-
-
-class TaskNotSupported(TrainingError):
-    """The contract asks for a task that this job does not train."""
-
-    def __init__(self, model: str, task: str, supported: Sequence[str]) -> None:
-        self.model = model
-        self.task = task
-        super().__init__(
-            f"model {model!r}: task {task!r} is not trained yet; expected one of: {', '.join(supported)} "
-            "(the contract's [model] section, key task)"
-        )
 
 
 class TableInvalid(TrainingError):

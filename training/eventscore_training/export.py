@@ -1,4 +1,4 @@
-"""The ONNX graph, built node by node from the trained arrays: raw fields in, calibrated score out.
+"""The ONNX graph, built node by node from the trained arrays: raw fields in, score out.
 
 .. code-block:: text
 
@@ -6,7 +6,7 @@
                                └─ flags of gaps ───────────────────────────────────────────┴────────────────────┤
                                                                 (or, see first_layer: shares of bins, folded into the first layer)
     categories [n, C] string ─ one column ─ LabelEncoder ─ Gather(embedding) ───────────────────────────────────┴─ Concat
-    Concat ─ hidden layers (graph_layers) ─ logit ─ x calibration.scale + calibration.shift ─ Sigmoid ─ score [n] float32
+    Concat ─ hidden layers and head (graph_layers) ─ logit ─ (calibration) ─ score float32 [n] or [n, outputs] (both by the task)
 
 No node looks across rows, and none computes the end of a batch with other instructions than its middle (ONNX Runtime's Sin, Cos,
 Log and Softplus do), so a score is the same bits alone and in a batch.
@@ -19,12 +19,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from eventscore.contract import Contract
 from eventscore_training.encoding import FIRST_VALUE_ROW, MISSING_ROW, SHARED_ROW, Encoding
 from eventscore_training.first_layer import fold_first, folds
-from eventscore_training.graph_layers import HEAD, LOGIT, add_first_product, add_hidden, add_logit, add_wide
+from eventscore_training.graph_layers import HEAD, add_answers, add_first_product, add_hidden, add_wide
 from eventscore_training.graph_nodes import GraphNodes
 from eventscore_training.graph_numbers import (
     add_filled,
@@ -38,18 +38,19 @@ from eventscore_training.graph_numbers import (
     on_grid,
 )
 from eventscore_training.network import NetworkWeights
+from eventscore_training.tasks import BINARY, LOGIT, SCORE, Encoded, ScoreMap, Task
 
-__all__ = ["HEAD", "LOGIT", "OPSET", "build_graph", "calibrated", "with_logit"]
+__all__ = ["HEAD", "LOGIT", "OPSET", "build_graph", "fold_scores", "with_logit"]
 
 OPSET = 17
 ML_OPSET = 3
 IR_VERSION = 8
-CALIBRATION_SCALE = "calibration.scale"
-CALIBRATION_SHIFT = "calibration.shift"
 
 
-def build_graph(contract: Contract, encoding: Encoding, weights: NetworkWeights) -> onnx.ModelProto:
-    """The graph in float32, its calibration the identity (see :func:`calibrated`)."""
+def build_graph(
+    contract: Contract, encoding: Encoding, weights: NetworkWeights, task: Task = BINARY
+) -> onnx.ModelProto:
+    """The graph in float32, not calibrated (see :func:`fold_scores`)."""
     graph = GraphNodes()
     rows = [_rows(graph, index, each.values) for index, each in enumerate(encoding.vocabularies)]
     tables = [
@@ -58,7 +59,7 @@ def build_graph(contract: Contract, encoding: Encoding, weights: NetworkWeights)
     ]
     numbers, hidden = None, None
     if contract.numbers:
-        numbers, hidden = _behind_numbers(graph, encoding, weights, tables)
+        numbers, hidden = _behind_numbers(graph, encoding, weights, tables, needed=task.needs_inputs)
     if hidden is None:
         hidden = add_hidden(graph, graph.add("Concat", tables, "inputs", axis=1), weights)
     beside = None
@@ -68,25 +69,24 @@ def build_graph(contract: Contract, encoding: Encoding, weights: NetworkWeights)
             for index, (row, table) in enumerate(zip(rows, weights.wide.tables, strict=True))
         ]
         beside = add_wide(graph, numbers, tables, weights.wide)
-    logit = add_logit(graph, hidden, beside, weights)
-    scaled = graph.add(
-        "Mul", [logit, graph.constant(CALIBRATION_SCALE, np.array([1], np.float32))], "calibration.scaled"
-    )
-    shifted = graph.add(
-        "Add", [scaled, graph.constant(CALIBRATION_SHIFT, np.array([0], np.float32))], "calibration.shifted"
-    )
-    graph.add("Sigmoid", [shifted], "score")
+    answers = add_answers(graph, hidden, beside, weights)
+    members = 0 if weights.layers[0].outer is None else len(weights.head[0])
+    task.add_logit(graph, answers, members, Encoded(numbers, tuple(rows)))
+    task.uncalibrated().add_score(graph)
     return _model(graph, contract)
 
 
-def calibrated(model: onnx.ModelProto, scale: float, shift: float) -> onnx.ModelProto:
-    """A copy of ``model`` whose score is ``sigmoid(scale * logit + shift)``."""
+def fold_scores(model: onnx.ModelProto, scores: ScoreMap) -> onnx.ModelProto:
+    """A copy of ``model`` whose score is what ``scores`` makes of its logit."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    for constant in copy.graph.initializer:
-        if constant.name in (CALIBRATION_SCALE, CALIBRATION_SHIFT):
-            value = np.array([scale if constant.name == CALIBRATION_SCALE else shift], np.float32)
-            constant.CopyFrom(numpy_helper.from_array(value, constant.name))
+    _drop_all_after_the_logit(copy.graph)
+    graph = GraphNodes.of(copy.graph)
+    scores.add_score(graph)
+    del copy.graph.node[:], copy.graph.initializer[:]
+    copy.graph.node.extend(graph.nodes)
+    copy.graph.initializer.extend(graph.constants)
+    onnx.checker.check_model(copy, full_check=True)
     return copy
 
 
@@ -95,15 +95,18 @@ def with_logit(model: onnx.ModelProto) -> bytes:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]
-    copy.graph.output.append(helper.make_tensor_value_info(LOGIT, TensorProto.FLOAT, ["n"]))
+    shape = [
+        dimension.dim_param or dimension.dim_value for dimension in model.graph.output[0].type.tensor_type.shape.dim
+    ]
+    copy.graph.output.append(helper.make_tensor_value_info(LOGIT, TensorProto.FLOAT, shape))
     raw: bytes = copy.SerializeToString()
     return raw
 
 
 def _behind_numbers(
-    graph: GraphNodes, encoding: Encoding, weights: NetworkWeights, tables: Sequence[str]
+    graph: GraphNodes, encoding: Encoding, weights: NetworkWeights, tables: Sequence[str], *, needed: bool
 ) -> tuple[str | None, str]:
-    """The encoded numbers with their flags (none where nothing beside the hidden layers needs them), and the hidden layers' answer."""
+    """The encoded numbers with their flags (none unless ``needed`` or read by a wide part), and the hidden layers' answer."""
     embedding, count, ranked = weights.number_embedding, len(encoding.medians), encoding.ranks is not None
     piecewise = embedding is not None and embedding.low is not None
     filled, flags = add_filled(graph, encoding)
@@ -117,7 +120,7 @@ def _behind_numbers(
         bins = bins_of_embedding(embedding)
         shares = add_shares(graph, "spread", encoded, bins, count)
     fold = bins is not None and folds(weights, bins)
-    if ranked and bins is not None and (not fold or weights.wide is not None):
+    if ranked and bins is not None and (not fold or needed or weights.wide is not None):
         encoded = add_ranked(graph, shares, encoding, bins)
     numbers = graph.add("Concat", [encoded, *beside], "numbers.encoded", axis=1) if encoded and beside else encoded
     if bins is not None and piecewise:
@@ -159,7 +162,8 @@ def _model(graph: GraphNodes, contract: Contract) -> onnx.ModelProto:
         inputs.append(helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["n", len(contract.numbers)]))
     if contract.categories:
         inputs.append(helper.make_tensor_value_info("categories", TensorProto.STRING, ["n", len(contract.categories)]))
-    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])]
+    shape: list[str | int | None] = ["n", len(contract.outputs)] if contract.outputs else ["n"]
+    outputs = [helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, shape)]
     model = helper.make_model(
         helper.make_graph(graph.nodes, contract.model.name, inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)],
@@ -168,3 +172,23 @@ def _model(graph: GraphNodes, contract: Contract) -> onnx.ModelProto:
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _drop_all_after_the_logit(graph: onnx.GraphProto) -> None:
+    """Remove what stands between the logit and the score: the nodes that feed on it, and the constants that only they use."""
+    after, kept = {LOGIT}, []
+    for node in graph.node:  # in the order of the computation
+        if after.isdisjoint(node.input):
+            kept.append(node)
+        else:
+            after.update(node.output)
+    used = {name for node in kept for name in node.input}
+    constants = [constant for constant in graph.initializer if constant.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(constants)
+    # Shapes of intermediate values that the quantizer wrote down may name what is gone.
+    known = {name for node in kept for name in node.output}
+    values = [value for value in graph.value_info if value.name in known]
+    del graph.value_info[:]
+    graph.value_info.extend(values)

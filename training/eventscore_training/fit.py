@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,24 +19,33 @@ from eventscore_training.distributed import agree, apart, from_first, ranks, sum
 from eventscore_training.divergence import first_not_finite
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.errors import TrainingDiverged
-from eventscore_training.evaluate import log_loss, roc_auc
-from eventscore_training.loss import mean_loss
-from eventscore_training.network import Network, drop_values
+from eventscore_training.figures import TITLES
+from eventscore_training.network import Network, add_noise, drop_values
 from eventscore_training.optimise import new_optimizer, new_schedule
 from eventscore_training.precision import choose_precision, in_precision
 from eventscore_training.progress import OnProgress, Progress, silent
+from eventscore_training.vitals import Vitals
 
 EVALUATION_BATCH = 16_384
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The validation part after ``epoch`` epochs (a fraction)."""
+    """The validation part after ``epoch`` epochs (a fraction): the task's ``figures``."""
 
     epoch: float
     train_loss: float
-    log_loss: float
-    roc_auc: float
+    figures: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, float]:
+        """All as plain numbers."""
+        return {"epoch": self.epoch, "train_loss": self.train_loss, **self.figures}
+
+    @staticmethod
+    def of(told: Mapping[str, float]) -> Evaluation:
+        """The evaluation that :meth:`as_dict` told."""
+        rest = {name: value for name, value in told.items() if name not in ("epoch", "train_loss")}
+        return Evaluation(told["epoch"], told["train_loss"], rest)
 
 
 @dataclass(frozen=True)
@@ -74,14 +84,19 @@ def fit(  # noqa: PLR0915  read from top to bottom
     """
     device = next(network.parameters()).device
     here = ranks()
-    target = train.label if train.target is None else train.target
-    arrays = train.numbers, train.rows, target.astype(np.float32)
+    task = network.task
+    target = task.target(train.label) if train.target is None else train.target[:, None].astype(np.float32)
+    arrays = train.numbers, train.rows, target
     batches = Batches(arrays, device, config.batch_size, config.device_memory_bytes, here)
-    positive_weight = _positive_weight(train.label, config, device)
-    logits_of = in_precision(network.member_logits, choose_precision(config, device), device)
+    balance = task.class_weights(train.label) if config.class_weights == "balanced" else None
+    weights = None if balance is None else torch.from_numpy(balance).to(device)
+    selection = task.selection(config)
+    answers_of = in_precision(network.answers, choose_precision(config, device), device)
     steps = batches.steps
     loss_of = compiled(
-        lambda numbers, rows, truth: mean_loss(logits_of(numbers, rows), truth, positive_weight),
+        lambda noisy, dropped, truth, numbers, rows: task.loss(
+            answers_of(noisy, dropped), truth, numbers, rows, weights
+        ),
         config,
         device,
         steps * config.epochs,
@@ -92,13 +107,14 @@ def fit(  # noqa: PLR0915  read from top to bottom
     apart(seed, 0)
     optimizer = new_optimizer(network, config)
     schedule = new_schedule(optimizer, config, steps)
+    vitals = Vitals(network.parameters(), optimizer)
     evaluate_at = {round(steps * (k + 1) / config.evaluations_per_epoch) for k in range(config.evaluations_per_epoch)}
     evaluations: list[Evaluation] = []
     best, best_state = 0, copy.deepcopy(network.state_dict())
     moving: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
     place = checkpoint.load(seed, device, **moving) if checkpoint else None
     if place is not None:
-        evaluations = [Evaluation(**evaluation) for evaluation in place.evaluations]
+        evaluations = [Evaluation.of(evaluation) for evaluation in place.evaluations]
         best, best_state = place.best, place.best_state
         apart(seed, place.epoch * steps + place.steps)
     for epoch in range(place.epoch if place else 0, config.epochs):
@@ -112,11 +128,15 @@ def fit(  # noqa: PLR0915  read from top to bottom
         summed, since = torch.zeros((), device=device), 0
         first = resumed.steps if resumed else 0
         for step, batch in enumerate(batches.epoch(order, first), first):
+            vitals.begin()
             network.train()
             optimizer.zero_grad(set_to_none=True)
             numbers, rows, truth = batch.tensors
-            inputs = numbers, drop_values(rows, config.value_dropout, generator, batch.start, batch.rows)
-            loss = loss_of(*inputs, truth)
+            inputs = (
+                add_noise(numbers, task.noise, generator, batch.start, batch.rows),
+                drop_values(rows, config.value_dropout, generator, batch.start, batch.rows),
+            )
+            loss = loss_of(*inputs, truth, numbers, rows)
             if here.world > 1:
                 loss = loss * batch.share
             loss.backward()  # type: ignore[no-untyped-call]
@@ -125,8 +145,8 @@ def fit(  # noqa: PLR0915  read from top to bottom
             # On a GPU a look at the loss would wait for it; there it is looked at with each evaluation.
             if device.type == "cpu" and not torch.isfinite(loss):
                 raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
-            if config.gradient_clip:
-                nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip or float("inf"))
+            vitals.step(norm, batch.rows)
             optimizer.step()
             schedule.step()
             summed, since = summed + loss.detach(), since + 1
@@ -135,14 +155,14 @@ def fit(  # noqa: PLR0915  read from top to bottom
             train_loss = float(summed) / since
             if not np.isfinite(train_loss):
                 raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
-            summed, since = torch.zeros((), device=device), 0
+            summed, since, went = torch.zeros((), device=device), 0, vitals.told()
             # Process 0 looks, and all go by what it saw.
             now = from_first(_evaluated, network, validation, epoch + (step + 1) / steps, train_loss)
             evaluations.append(now)
-            if len(evaluations) == 1 or _better(now, evaluations[best], config):
+            if len(evaluations) == 1 or selection.better(now.figures, evaluations[best].figures):
                 best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
             done, total = epoch * steps + step + 1, config.epochs * steps
-            on_progress(Progress("fit", done, total, f"AUC {now.roc_auc:.4f}", asdict(now)))
+            on_progress(Progress("fit", done, total, _told(now, selection.name), {**now.as_dict(), **went}))
             if len(evaluations) - 1 - best >= config.patience:
                 network.load_state_dict(best_state)
                 return FitHistory(tuple(evaluations), best)
@@ -156,12 +176,17 @@ def fit(  # noqa: PLR0915  read from top to bottom
 
 
 def _evaluated(network: Network, validation: EncodedPart, epoch: float, train_loss: float) -> Evaluation:
-    scores = 1 / (1 + np.exp(-predict_logits(network, validation).astype(np.float64)))
-    return Evaluation(epoch, train_loss, log_loss(validation.label, scores), roc_auc(validation.label, scores))
+    figures = network.task.figures(predict_logits(network, validation), validation.label)
+    return Evaluation(epoch, train_loss, figures)
+
+
+def _told(now: Evaluation, selected: str) -> str:
+    name = "roc_auc" if "roc_auc" in now.figures else selected
+    return f"{TITLES.get(name, name.replace('_', ' '))} {now.figures.get(name, float('nan')):.4f}"
 
 
 def predict_logits(network: Network, part: EncodedPart) -> NDArray[np.float32]:
-    """Logits of a part, ``[n]`` float32, without dropout."""
+    """The task's logits of a part, ``[n]`` or ``[n, outputs]`` float32, without dropout."""
     device = next(network.parameters()).device
     network.eval()
     answers: list[Tensor] = []
@@ -171,16 +196,3 @@ def predict_logits(network: Network, part: EncodedPart) -> NDArray[np.float32]:
             rows = torch.from_numpy(part.rows[start : start + EVALUATION_BATCH]).to(device)
             answers.append(network(numbers, rows).cpu())
     return torch.cat(answers).numpy()
-
-
-def _positive_weight(label: NDArray[np.int8], config: FitConfig, device: torch.device) -> Tensor | None:
-    if config.class_weights == "none":
-        return None
-    positives = max(1, int(label.sum()))
-    return torch.tensor(max(1, len(label) - positives) / positives, device=device)
-
-
-def _better(now: Evaluation, best: Evaluation, config: FitConfig) -> bool:
-    if config.select_by == "roc_auc":
-        return now.roc_auc > best.roc_auc
-    return now.log_loss < best.log_loss

@@ -1,9 +1,9 @@
-"""Folds a calibration into the graph: two constants, or, for an isotonic map, a piecewise-linear function in ONNX nodes.
+"""Calibration as nodes: a scale and a shift, or, for an isotonic map, a piecewise-linear function.
 
 .. code-block:: text
 
     logit [n] ─ Unsqueeze ─ - knots ─ / widths ─ Clip 0..1 ─ x rises ─ ReduceSum over the knots ─┐
-      ├─ Min(logit - first, 0) ──────────────────────────────────────────────────────────────────┼─ + ─ Sigmoid ─ score
+      ├─ Min(logit - first, 0) ──────────────────────────────────────────────────────────────────┼─ + ─ calibrated logit
       └─ Max(logit - last, 0) ───────────────────────────────────────────────────────────────────┘
 
 Each row is summed by itself, so that a score keeps its bits whatever else is in the batch; every term rises with the logit.
@@ -11,73 +11,46 @@ Each row is summed by itself, so that a score keeps its bits whatever else is in
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from eventscore_training.calibrate import Calibration
-from eventscore_training.export import LOGIT, calibrated
-
-_PREFIX = "calibration."
+from eventscore_training.graph_nodes import GraphNodes
 
 
-def fold_calibration(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
-    """A copy of ``model`` whose score is ``calibration`` of its logit."""
-    if not calibration.knots:
-        return calibrated(model, calibration.scale, calibration.shift)
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    _drop_all_after_the_logit(copy.graph)
+def add_calibration(graph: GraphNodes, logit: str, calibration: Calibration, name: str) -> str:
+    """Add ``calibration`` of ``logit [n]``; nodes and constants are called after ``name``. Answers the calibrated logit ``[n]``."""
+    if calibration.knots:
+        return _isotonic(graph, logit, calibration, name)
+    if calibration.method == "none":
+        return logit
+    scale = graph.constant(f"{name}.scale", np.array([calibration.scale], np.float32))
+    shift = graph.constant(f"{name}.shift", np.array([calibration.shift], np.float32))
+    return graph.add("Add", [graph.add("Mul", [logit, scale], f"{name}.scaled"), shift], f"{name}.shifted")
+
+
+def _isotonic(graph: GraphNodes, logit: str, calibration: Calibration, name: str) -> str:
     at, to = np.array(calibration.knots, np.float32).T
-    constants = {
-        "first": at[:1],
-        "last": at[-1:],
-        "start": to[:1],
-        "zero": np.zeros(1, np.float32),
-        "axis": np.array([1], np.int64),
-    }
-    nodes: list[tuple[str, tuple[str, ...], str]] = [
-        ("Sub", (LOGIT, "first"), "from_first"),
-        ("Min", ("from_first", "zero"), "below"),
-    ]
-    nodes += [("Sub", (LOGIT, "last"), "from_last"), ("Max", ("from_last", "zero"), "above")]
-    nodes += [("Add", ("below", "above"), "beyond"), ("Add", ("beyond", "start"), "sum")]
-    if len(at) > 1:
-        constants |= {"knots": at[None, :-1], "widths": np.diff(at)[None], "rises": np.diff(to)[None]}
-        constants |= {"low": np.array(0, np.float32), "high": np.array(1, np.float32)}
-        nodes += [("Unsqueeze", (LOGIT, "axis"), "column"), ("Sub", ("column", "knots"), "past")]
-        nodes += [("Div", ("past", "widths"), "share"), ("Clip", ("share", "low", "high"), "inside")]
-        nodes += [("Mul", ("inside", "rises"), "risen"), ("ReduceSum", ("risen", "axis"), "rise")]
-        nodes += [("Add", ("sum", "rise"), "logit")]
-    nodes += [("Sigmoid", ("logit" if len(at) > 1 else "sum",), "score")]
-    for name, value in constants.items():
-        copy.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), _PREFIX + name))
-    for operator, inputs, output in nodes:
-        named = [each if each == LOGIT and operator != "Sigmoid" else _PREFIX + each for each in inputs]
-        result = "score" if output == "score" else _PREFIX + output
-        more: dict[str, Any] = {"keepdims": 0} if operator == "ReduceSum" else {}
-        copy.graph.node.append(helper.make_node(operator, named, [result], name=result, **more))
-    onnx.checker.check_model(copy, full_check=True)
-    return copy
-
-
-def _drop_all_after_the_logit(graph: onnx.GraphProto) -> None:
-    """Remove what stands between the logit and the score: the nodes that feed on it, and the constants that only they use."""
-    after, kept = {LOGIT}, []
-    for node in graph.node:  # in the order of the computation
-        if after.isdisjoint(node.input):
-            kept.append(node)
-        else:
-            after.update(node.output)
-    used = {name for node in kept for name in node.input}
-    constants = [constant for constant in graph.initializer if constant.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(constants)
-    # Shapes of intermediate values that the quantizer wrote down may name what is gone.
-    known = {name for node in kept for name in node.output}
-    values = [value for value in graph.value_info if value.name in known]
-    del graph.value_info[:]
-    graph.value_info.extend(values)
+    first, last, start = (
+        graph.constant(f"{name}.{what}", value)
+        for what, value in (("first", at[:1]), ("last", at[-1:]), ("start", to[:1]))
+    )
+    zero = graph.constant(f"{name}.zero", np.zeros(1, np.float32))
+    below = graph.add("Min", [graph.add("Sub", [logit, first], f"{name}.from_first"), zero], f"{name}.below")
+    above = graph.add("Max", [graph.add("Sub", [logit, last], f"{name}.from_last"), zero], f"{name}.above")
+    beyond = graph.add("Add", [below, above], f"{name}.beyond")
+    summed = graph.add("Add", [beyond, start], f"{name}.sum")
+    if len(at) == 1:
+        return summed
+    knots, widths, rises = (
+        graph.constant(f"{name}.{what}", value[None])
+        for what, value in (("knots", at[:-1]), ("widths", np.diff(at)), ("rises", np.diff(to)))
+    )
+    low, high = (
+        graph.constant(f"{name}.{end}", np.array(value, np.float32)) for end, value in (("low", 0), ("high", 1))
+    )
+    column = graph.add("Unsqueeze", [logit, graph.axis(1)], f"{name}.rows")
+    share = graph.add("Div", [graph.add("Sub", [column, knots], f"{name}.past"), widths], f"{name}.share")
+    inside = graph.add("Clip", [share, low, high], f"{name}.inside")
+    risen = graph.add("Mul", [inside, rises], f"{name}.risen")
+    rise = graph.add("ReduceSum", [risen, graph.axis(1)], f"{name}.rise", keepdims=0)
+    return graph.add("Add", [summed, rise], f"{name}.logit")

@@ -23,15 +23,15 @@ GOLDEN_EVENTS = 64
 _FEWEST_ROWS = 8
 """Test rows among the golden events, however many features want a made one."""
 SMALLEST_TOLERANCE = 1e-3
-"""A version that refuses to load on a CPU that nobody tried costs more than a thousandth of probability that goes unnoticed."""
+"""A version that refuses to load on a CPU that nobody tried costs more than a thousandth of the score's unit that goes unnoticed."""
 _UNSEEN = "?"
 _TIME = "2020-01-01T00:00:00Z"
 
 Event = dict[str, Any]
 
 
-def choose_golden_events(test: Table, scores: NDArray[np.float32], contract: Contract) -> list[Event]:
-    """About 64 raw events: test rows from the lowest to the highest score, then made ones. A gap is a key that is left out.
+def choose_golden_events(test: Table, scores: NDArray[np.floating], contract: Contract) -> list[Event]:
+    """About 64 raw events: test rows from the lowest to the highest of ``scores [n]``, then made ones. A gap is a key that is left out.
 
     There are more where there are many categories: each wants an unseen value, and some rows must be real.
     """
@@ -45,24 +45,24 @@ def choose_golden_events(test: Table, scores: NDArray[np.float32], contract: Con
 
 
 def golden_lines(graph: bytes, events: list[Event], contract: Contract) -> bytes:
-    """``golden.jsonl``: one ``{"event": ..., "score": ...}`` a line, scored by the very bytes of the graph."""
+    """``golden.jsonl``: one ``{"event": ..., "score": ...}`` a line, scored by the very bytes of the graph; several scores are a list."""
     scores = run_graph(graph, _columns(events, contract), contract)
     lines = [
-        json.dumps({"event": event, "score": float(score)}, ensure_ascii=False, allow_nan=False)
+        json.dumps({"event": event, "score": score.tolist()}, ensure_ascii=False, allow_nan=False)
         for event, score in zip(events, scores, strict=True)
     ]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def golden_tolerance(graph: bytes, validation: Table, contract: Contract) -> float:
-    """How far a golden score may lie off on another CPU: at least 1e-3.
+def golden_tolerance(graph: bytes, validation: Table, contract: Contract, unit: float = 1.0) -> float:
+    """How far a golden score may lie off on another CPU: at least a thousandth of the score's ``unit``.
 
     Twice the largest difference, over the validation part, between the graph as ONNX Runtime optimises it (integer kernels)
     and as it stands (float arithmetic on the same quantized values): the two round differently, as two CPUs may.
     """
     optimized = run_graph(graph, validation.columns, contract)
     plain = run_graph(graph, validation.columns, contract, optimized=False)
-    return max(SMALLEST_TOLERANCE, 2 * float(np.abs(optimized - plain).max()))
+    return max(SMALLEST_TOLERANCE * unit, 2 * float(np.abs(optimized - plain).max()))
 
 
 def _made(event: Event, contract: Contract) -> list[Event]:

@@ -1,4 +1,4 @@
-"""The network's layers as nodes: products that int8 takes, an ensemble's adapters, norms, activations, and the one logit."""
+"""The network's layers as nodes: products that int8 takes, an ensemble's adapters, norms, activations, and the head's answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from eventscore_training.layers import LEAK, NORM_EPSILON
 from eventscore_training.network import LayerWeights, NetworkWeights, WideWeights
 
 HEAD = "head"
-"""Name of the node that makes the logit: one that stays in float32."""
+"""Name of the node that makes the answers: one that stays in float32."""
 WIDE = "wide.numbers"
 """Name of the product of the linear model beside the network, which stays in float32 as well."""
-LOGIT = "logit"
 
 
 def add_first_product(graph: GraphNodes, shares: str, rest: Sequence[str], first: FirstLayer) -> str:
@@ -47,42 +46,29 @@ def add_hidden(graph: GraphNodes, inputs: str, weights: NetworkWeights, *, begun
 
 
 def add_wide(graph: GraphNodes, numbers: str | None, tables: Sequence[str], weights: WideWeights) -> str:
-    """The linear model of the raw fields, ``[n, 1]``: the numbers' share, and what each category's value adds."""
+    """The linear model of the raw fields, ``[n, outputs]``: the numbers' share, and what each category's value adds."""
     parts = list(tables)
     if numbers is not None:
         # Not Mul and ReduceSum: ONNX Runtime sums a lone row in another order than many.
-        parts.insert(0, graph.linear(WIDE, numbers, weights.weight[None, :], np.zeros(1, np.float32)))
+        parts.insert(0, graph.linear(WIDE, numbers, weights.weight, np.zeros(len(weights.weight), np.float32)))
     return graph.add("Sum", parts, "wide")
 
 
-def add_logit(graph: GraphNodes, hidden: str, wide: str | None, weights: NetworkWeights) -> str:
-    """The logit ``[n]``: of the one network, or of the mean of the members' probabilities."""
+def add_answers(graph: GraphNodes, hidden: str, wide: str | None, weights: NetworkWeights) -> str:
+    """What the head says: ``[n, outputs]``, or ``[n, members, outputs]`` of an ensemble."""
     weight, bias = weights.head
+    members, outputs, width = weight.shape
     if weights.layers[0].outer is None:
-        head = graph.linear(HEAD, hidden, weight, bias)
-        if wide is not None:
-            head = graph.add("Add", [head, wide], "head.beside")
-        return graph.add("Squeeze", [head, graph.axis(1)], LOGIT)
+        head = graph.linear(HEAD, hidden, weight[0], bias[0])
+        return head if wide is None else graph.add("Add", [head, wide], "head.beside")
     # One product with a block for each member. ReduceSum would be shorter, but the order in which ONNX Runtime sums a row depends
     # on where in memory it lies.
-    members_count, width = weight.shape
-    blocks = np.zeros((members_count, members_count, width), np.float32)
-    blocks[np.arange(members_count), np.arange(members_count)] = weight
+    blocks = np.zeros((members, outputs, members, width), np.float32)
+    blocks[np.arange(members), :, np.arange(members)] = weight
     flat = graph.add("Flatten", [hidden], "members.flat", axis=1)
-    members = graph.linear(HEAD, flat, blocks.reshape(members_count, -1), bias)
-    # log softmax over (-l/2, l/2) is (log(1 - p), log p), and never rounds a probability to 0 or 1. Softplus and Log would
-    # be shorter, but ONNX Runtime computes the last few values of a batch with other instructions.
-    column = graph.add("Unsqueeze", [members, graph.axis(2)], "members.column")
-    halves = graph.constant("members.halves", np.array([-0.5, 0.5], np.float32))
-    pairs = graph.add("Mul", [column, halves], "members.pairs")
-    logarithms = graph.add("LogSoftmax", [pairs], "members.log", axis=2)
-    # Along the last axis and never over all but one: ONNX Runtime sums a lone event's members in another order otherwise.
-    turned = graph.add("Transpose", [logarithms], "members.turned", perm=[0, 2, 1])
-    summed = graph.add("ReduceLogSumExp", [turned], "members.summed", axes=[2], keepdims=0)
-    signed = graph.add(
-        "Mul", [summed, graph.constant("members.signs", np.array([-1, 1], np.float32))], "members.signed"
-    )
-    return graph.add("ReduceSum", [signed, graph.axis(1)], LOGIT, keepdims=0)
+    head = graph.linear(HEAD, flat, blocks.reshape(members * outputs, -1), bias.reshape(-1))
+    shape = graph.constant("members.shape", np.array([0, members, outputs], np.int64))  # 0: as many rows as come
+    return graph.add("Reshape", [head, shape], "members.answers")
 
 
 def _product(graph: GraphNodes, name: str, hidden: str, layer: LayerWeights) -> str:

@@ -22,17 +22,15 @@ from eventscore.manifest import (
     new_version,
 )
 from eventscore_training.baseline import build_baseline
-from eventscore_training.calibrate import CalibrationChoice, choose_calibration, stretches
+from eventscore_training.calibrate import stretches
 from eventscore_training.checkpoint import Checkpoint, fingerprint_of, unfinished_folder
 from eventscore_training.config import TrainingConfig
 from eventscore_training.distributed import from_first, ranks
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.encoding import learn_encoding
-from eventscore_training.errors import TaskNotSupported
 from eventscore_training.evidence import gather_evidence
-from eventscore_training.export import OPSET, build_graph, with_logit
+from eventscore_training.export import OPSET, build_graph, fold_scores, with_logit
 from eventscore_training.fit import choose_device
-from eventscore_training.fold import fold_calibration
 from eventscore_training.gates import gate_results
 from eventscore_training.golden import choose_golden_events, golden_lines, golden_tolerance
 from eventscore_training.inference import run_graph
@@ -47,8 +45,8 @@ from eventscore_training.report import render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
 from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
+from eventscore_training.tasks import Calibrated, check_task, new_task, without_anomalies
 
-SUPPORTED_TASKS = ("binary",)
 PHASES = ("read", "encode", "fit", "export", "quantize", "calibrate", "evaluate", "describe", "write")
 
 
@@ -68,17 +66,20 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     begin("read")
     contract_bytes = _read_contract(config.contract)
     contract = parse_contract(contract_bytes, str(config.contract))
-    if contract.model.task not in SUPPORTED_TASKS:
-        raise TaskNotSupported(contract.model.name, contract.model.task, SUPPORTED_TASKS)
+    check_task(contract, config)
     check_steps(contract.model.task, config)
-    judge = judge_of(contract)
     parts = read_parts(config, contract)
-    train, validation, test = parts.train, parts.validation, parts.test
+    train, validation, test = without_anomalies(parts.train, contract), parts.validation, parts.test
 
     # --- encode: what the training part alone teaches about numbers and vocabularies
     begin("encode", f"{train.rows:,} rows")
     encoding = learn_encoding(train, contract, config.network)
-    encoded = {table.part: EncodedPart(*encoding.encode(table.columns, contract), table.label) for table in parts.all}
+    task = new_task(contract, config.fit, encoding, train.label)
+    judge = judge_of(contract, task.quantile)
+    encoded = {
+        table.part: EncodedPart(*encoding.encode(table.columns, contract), table.label)
+        for table in (train, validation, test)
+    }
 
     # --- fit: the network, stopped where the validation part is best
     begin("fit")
@@ -88,11 +89,11 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     checkpoint = Checkpoint(folder, config, fingerprint)
     with checkpoint.watched():
         learned = learn(
-            lambda shape: build_network(encoding, encoded["train"].numbers, shape).to(device),
+            lambda shape: build_network(encoding, encoded["train"].numbers, shape, task).to(device),
             encoded,
             config,
             cost_of=lambda trained: graph_cost(
-                build_graph(contract, encoding, trained.weights()), train.columns, contract
+                build_graph(contract, encoding, trained.weights(), task), train.columns, contract
             ),
             on_progress=on_progress,
             checkpoint=checkpoint,
@@ -103,7 +104,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
 
     # --- export: one graph from raw fields to a score
     begin("export")
-    fp32 = build_graph(contract, encoding, network.weights())
+    fp32 = build_graph(contract, encoding, network.weights(), task)
 
     # --- quantize: int8, its scales frozen on training rows, by the cheapest recipe that loses little on the validation part
     begin("quantize")
@@ -112,12 +113,12 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     # --- calibrate: each graph on its own logits of the validation part, folded in
     begin("calibrate")
     graphs: dict[str, bytes] = {}
-    calibrations: dict[str, CalibrationChoice] = {}
+    calibrations: dict[str, Calibrated] = {}
     fold = stretches(time_order(validation, contract), validation.rows, config.seed)
     for precision, model in (("fp32", fp32), ("int8", quantized.model)):
         logits = run_graph(with_logit(model), validation.columns, contract)
-        calibrations[precision] = choose_calibration(logits, validation.label, config.calibration, fold)
-        graphs[precision] = fold_calibration(model, calibrations[precision].calibration).SerializeToString()
+        calibrations[precision] = task.calibrate(logits, validation.label, config.calibration, fold)
+        graphs[precision] = fold_scores(model, calibrations[precision].map).SerializeToString()
 
     # --- evaluate: the very bytes that will be shipped, on the test part
     begin("evaluate")
@@ -125,24 +126,25 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     validation_scores = {
         precision: run_graph(graph, validation.columns, contract) for precision, graph in graphs.items()
     }
-    metrics = {precision: judge.metrics(test.label, values) for precision, values in scores.items()}
-    validation_metrics = {
-        precision: judge.metrics(validation.label, values) for precision, values in validation_scores.items()
-    }
+    truth, known = (table.label if judge.labelled else None for table in (test, validation))
+    metrics = {precision: judge.metrics(truth, values) for precision, values in scores.items()}
+    validation_metrics = {precision: judge.metrics(known, values) for precision, values in validation_scores.items()}
 
-    uncalibrated = run_graph(quantized.model.SerializeToString(), test.columns, contract)
+    calibrates = len(task.calibrations) > 1
+    uncalibrated = run_graph(quantized.model.SerializeToString(), test.columns, contract) if calibrates else None
     evidence = gather_evidence(contract, parts, graphs["int8"], scores, judge)
 
     # --- describe: golden events, baseline, report
     begin("describe")
     created_at = datetime.now(UTC).replace(microsecond=0)
     graph = graphs["int8"]
-    events = choose_golden_events(test, scores["int8"], contract)
+    deciding = judge.deciding(scores["int8"])
+    events = choose_golden_events(test, deciding, contract)
     files = {
         GRAPH: graph,
         CONTRACT: contract_bytes,
         GOLDEN: golden_lines(graph, events, contract),
-        BASELINE: json.dumps(build_baseline(train.columns, contract, scores["int8"])).encode(),
+        BASELINE: json.dumps(build_baseline(train.columns, contract, scores["int8"], deciding)).encode(),
     }
     report = RunReport(
         model=contract.model.name,
@@ -153,7 +155,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         duration_s=round(time.monotonic() - started, 1),
         split=parts.method,
         periods=parts.periods,
-        golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract), events=len(events)),
+        golden=GoldenTolerance(tolerance=golden_tolerance(graph, validation, contract, task.unit), events=len(events)),
         metrics=metrics,
         validation_metrics=validation_metrics,
         main_figure=judge.main.name,
@@ -164,7 +166,7 @@ def run_job(  # noqa: PLR0915  read from top to bottom
         quantization=quantized.as_dicts(),
         **evidence.as_dict(),
         gates=(),
-        fit=tuple(asdict(evaluation) for evaluation in history.evaluations),
+        fit=tuple(evaluation.as_dict() for evaluation in history.evaluations),
         best=history.best,
         provenance=Provenance(
             tables=tuple(_entry(table) for table in parts.all),

@@ -104,7 +104,7 @@ def _scored(
         raise TableInvalid(str(path), [f"expected the test set of run {report.version}; the digest or the rows differ"])
     if not np.array_equal(own.label, table.label):
         raise TableInvalid(str(path), [f"the live version {manifest.version} has another label than this run"])
-    return judge.metrics(table.label, run_graph(files[GRAPH], table.columns, theirs))
+    return judge.metrics(table.label if judge.labelled else None, run_graph(files[GRAPH], table.columns, theirs))
 
 
 def _test_table(report: RunReport, contract: Contract, path: Path) -> Table:

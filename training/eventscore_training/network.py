@@ -1,4 +1,4 @@
-"""The network: embeddings beside numbers, hidden layers, one logit. Three kinds: a multilayer perceptron, the same beside a
+"""The network: embeddings beside numbers, hidden layers, an answer. Three kinds: a multilayer perceptron, the same beside a
 linear model of the raw fields (wide and deep: arXiv 1606.07792), and TabM, an ensemble that shares its weights (arXiv 2410.24210)."""
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from eventscore_training.number_embedding import (
     PiecewiseLinear,
     learn_edges,
 )
+from eventscore_training.tasks import BINARY, Task
 
 Weights = NDArray[np.float32]
 
@@ -46,7 +47,7 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class WideWeights:
-    """The linear model beside the network: ``weight [numbers]`` and for each category a table ``[rows, 1]``."""
+    """The linear model beside the network: ``weight [outputs, numbers]`` and for each category a table ``[rows, outputs]``."""
 
     weight: Weights
     tables: tuple[Weights, ...]
@@ -56,8 +57,8 @@ class WideWeights:
 class NetworkWeights:
     """A trained network as plain arrays: what the graph is built from.
 
-    ``embeddings``: one ``[rows, width]`` for each category; ``layers``: the hidden ones; ``head``: ``weight [members, width]``
-    and ``bias [members]``, one member where the network is no ensemble.
+    ``embeddings``: one ``[rows, width]`` for each category; ``layers``: the hidden ones; ``head``: ``weight [members, outputs, width]``
+    and ``bias [members, outputs]``, one member where the network is no ensemble.
     """
 
     embeddings: tuple[Weights, ...]
@@ -69,7 +70,7 @@ class NetworkWeights:
 
 
 class Network(nn.Module):
-    """Numbers and row numbers in, logits out. ``members`` is 0 for a network that is no ensemble.
+    """Numbers and row numbers in, the task's logits out. ``members`` is 0 for a network that is no ensemble.
 
     >>> network = Network(3, [Vocabulary("carrier", ("AA",), 2)], NetworkConfig(widths=(8,)))
     >>> network(torch.zeros(5, 3), torch.zeros(5, 1, dtype=torch.int64)).shape
@@ -84,8 +85,10 @@ class Network(nn.Module):
         config: NetworkConfig,
         number_embedding: NumberEmbedding | None = None,
         embedded_numbers: int = 0,
+        task: Task = BINARY,
     ) -> None:
         super().__init__()
+        self.task = task
         self.members = config.members if config.kind == "tabm" else 0
         self.activation = config.activation
         self.embedded_numbers = embedded_numbers
@@ -105,18 +108,20 @@ class Network(nn.Module):
             initialise(layer, config.activation, config.initialisation)
         self.dropout = Dropout(config.dropout)
         bound = 1 / math.sqrt(sizes[-1])
-        self.head = nn.Parameter((torch.rand(max(1, self.members), sizes[-1]) * 2 - 1) * bound)
-        self.head_bias = nn.Parameter((torch.rand(max(1, self.members)) * 2 - 1) * bound)
+        # One output has no axis of its own: [members, width] and [members].
+        shape = (max(1, self.members), *((task.outputs,) if task.outputs > 1 else ()))
+        self.head = nn.Parameter((torch.rand(*shape, sizes[-1]) * 2 - 1) * bound)
+        self.head_bias = nn.Parameter((torch.rand(*shape) * 2 - 1) * bound)
         self.wide: nn.Linear | None = None
         self.wide_tables = nn.ModuleList()
         if config.kind == "wide-and-deep":
-            self.wide = nn.Linear(numbers, 1, bias=False)
-            self.wide_tables.extend(nn.Embedding(each.rows, 1) for each in vocabularies)
+            self.wide = nn.Linear(numbers, task.outputs, bias=False)
+            self.wide_tables.extend(nn.Embedding(each.rows, task.outputs) for each in vocabularies)
             for table in self.wide_tables:
                 nn.init.zeros_(table.weight)  # type: ignore[arg-type]
 
-    def member_logits(self, numbers: Tensor, rows: Tensor) -> Tensor:
-        """Logits ``[n, members]``, one column if no ensemble.
+    def answers(self, numbers: Tensor, rows: Tensor) -> Tensor:
+        """What each member says, ``[n, members, outputs]``; one member if no ensemble.
 
         ``numbers``: ``[n, numbers]``, float32; ``rows``: ``[n, categories]``, int64.
         """
@@ -128,21 +133,28 @@ class Network(nn.Module):
         act = ACTIVATIONS[self.activation]
         for layer, norm in zip(self.hidden, self.norms, strict=True):
             hidden = self.dropout(act(norm(layer(hidden))))
-        logits: Tensor = (hidden if self.members else hidden[:, None, :]).mul(self.head).sum(dim=2) + self.head_bias
+        hidden = hidden if self.members else hidden[:, None, :]
+        if self.head.dim() == 2:
+            answers: Tensor = (hidden.mul(self.head).sum(dim=2) + self.head_bias)[:, :, None]
+        elif self.members:
+            by_member = torch.baddbmm(self.head_bias[:, None, :], hidden.transpose(0, 1), self.head.transpose(1, 2))
+            answers = by_member.transpose(0, 1)
+        else:
+            answers = nn.functional.linear(hidden, self.head[0], self.head_bias[0])
         if self.wide is not None:
-            logits = logits + self.wide(numbers)
+            beside = self.wide(numbers)
             for index, table in enumerate(self.wide_tables):
-                logits = logits + table(rows[:, index])
-        return logits
+                beside = beside + table(rows[:, index])
+            answers = answers + beside[:, None, :]
+        return answers
+
+    def member_logits(self, numbers: Tensor, rows: Tensor) -> Tensor:
+        """The members' logits ``[n, members]`` of a task with one output."""
+        return self.answers(numbers, rows).squeeze(2)
 
     def forward(self, numbers: Tensor, rows: Tensor) -> Tensor:
-        """Logits ``[n]``: those of the mean of the members' probabilities."""
-        logits = self.member_logits(numbers, rows)
-        if logits.shape[1] == 1:
-            return logits.squeeze(1)
-        # log(mean p) - log(mean (1 - p)), without a probability that could be rounded to 0 or 1.
-        positive, negative = nn.functional.logsigmoid(logits), nn.functional.logsigmoid(-logits)
-        return torch.logsumexp(positive, dim=1) - torch.logsumexp(negative, dim=1)
+        """Logits ``[n]`` or ``[n, outputs]``: what the members say together (:meth:`.tasks.Task.mean`)."""
+        return self.task.mean(self.answers(numbers, rows), numbers, rows)
 
     def weights(self) -> NetworkWeights:
         """The weights as they stand, copied."""
@@ -152,15 +164,19 @@ class Network(nn.Module):
         wide = None
         if self.wide is not None:
             tables = tuple(_array(table.weight) for table in self.wide_tables)
-            wide = WideWeights(_array(self.wide.weight).reshape(-1), tables)
+            wide = WideWeights(_array(self.wide.weight), tables)
         return NetworkWeights(
             tuple(_array(embedding.weight) for embedding in self.embeddings),
             layers,
-            (_array(self.head), _array(self.head_bias)),
+            self._head(),
             self.activation,
             None if self.number_embedding is None else self.number_embedding.arrays(),
             wide,
         )
+
+    def _head(self) -> tuple[Weights, Weights]:
+        weight, bias = _array(self.head), _array(self.head_bias)
+        return weight.reshape(len(weight), -1, weight.shape[-1]), bias.reshape(len(bias), -1)
 
     def _embed_numbers(self, numbers: Tensor) -> Tensor:
         if self.number_embedding is None:
@@ -169,7 +185,7 @@ class Network(nn.Module):
         return embedded
 
 
-def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -> Network:
+def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig, task: Task = BINARY) -> Network:
     """The untrained network for an encoding; ``numbers`` are the encoded ones of the training part, which place the bins."""
     count = len(encoding.means)
     embedding: NumberEmbedding | None = None
@@ -180,7 +196,8 @@ def build_network(encoding: Encoding, numbers: Weights, config: NetworkConfig) -
         embedding = Periodic(
             count, config.number_embedding_width, frequencies=config.frequencies, scale=config.frequency_scale
         )
-    return Network(count + len(encoding.flagged), encoding.vocabularies, config, embedding, count)
+    shape = task.shaped(config)
+    return Network(count + len(encoding.flagged), encoding.vocabularies, shape, embedding, count, task)
 
 
 def drop_values(
@@ -195,6 +212,16 @@ def drop_values(
     lots = torch.rand((whole or len(rows), rows.shape[1]), generator=generator, device=rows.device)
     dropped = lots[start : start + len(rows)] < share
     return torch.where(dropped, SHARED_ROW, rows)
+
+
+def add_noise(
+    numbers: Tensor, deviation: float, generator: torch.Generator, start: int = 0, whole: int | None = None
+) -> Tensor:
+    """Add normal noise to encoded numbers; rows and lots as of :func:`drop_values`."""
+    if not deviation or not numbers.numel():
+        return numbers
+    lots = torch.randn((whole or len(numbers), numbers.shape[1]), generator=generator, device=numbers.device)
+    return numbers + deviation * lots[start : start + len(numbers)]
 
 
 def _array(tensor: object) -> Weights:

@@ -24,12 +24,15 @@ import eventscore.session  # noqa: F401 - switches ONNX Runtime's telemetry off 
 from eventscore.contract import Contract
 from eventscore_training.graph_layers import HEAD, WIDE
 from eventscore_training.table import graph_inputs
+from eventscore_training.tasks.anomaly import ERROR
+from eventscore_training.tasks.regression import MEAN
 
 CALIBRATION_ROWS = 8_192
 PERCENTILE = 99.99
 """What ``percentile`` ranges keep of the activations; the rest is clipped."""
 _OPERATORS = ("Gemm", "MatMul")
 _BATCH = 1_024
+_IN_FLOAT = (HEAD, WIDE, ERROR, MEAN)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Recipe:
 
 
 def layers_of(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the matrix products that may be quantized, in the order of the computation; the head and the wide part are none of them."""
-    return tuple(node.name for node in model.graph.node if node.op_type in _OPERATORS and node.name not in (HEAD, WIDE))
+    """Names of the matrix products that may be quantized, in the order of the computation: not the head, the wide part, means."""
+    return tuple(node.name for node in model.graph.node if node.op_type in _OPERATORS and node.name not in _IN_FLOAT)
 
 
 def quantize(
@@ -55,7 +58,7 @@ def quantize(
 ) -> onnx.ModelProto:
     """A copy of ``model`` whose hidden layers compute in int8; activation ranges come from a sample of ``columns``.
 
-    The head, one column wide, stays in float32: it costs nothing and its rounding would be the score's.
+    The head stays in float32: its rounding would be the score's.
     """
     # Heavy, and needed in this phase only.
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -75,7 +78,7 @@ def quantize(
             _Reader(sample, contract),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_OPERATORS),
-            nodes_to_exclude=[HEAD, WIDE, *recipe.float_layers],
+            nodes_to_exclude=[*_IN_FLOAT, *recipe.float_layers],
             per_channel=recipe.weights == "per-channel",
             reduce_range=True,
             activation_type=QuantType.QUInt8,

@@ -6,11 +6,11 @@ import copy
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from eventscore_training.config import FitConfig
 from eventscore_training.encoded import EncodedPart
 from eventscore_training.errors import NothingLearned
-from eventscore_training.loss import mean_loss
 from eventscore_training.network import Network
 from eventscore_training.optimise import new_optimizer
 
@@ -20,12 +20,13 @@ _BY_HEART = 0.5
 """Below this share of a constant answer's loss, on rows that can be told apart, the rows are as good as learned."""
 _NOTHING = 0.8
 """Above this share after all steps nothing was learned. Between the two lie noisy tables, which are no fault."""
+_NOTHING_TO_LEARN = 1e-4
 FEWEST_COLUMNS = 6
 """With fewer columns that vary, a sound network may fail to learn the lots of noise by heart, and the check would accuse it wrongly."""
 
 
 def check_sanity(network: Network, train: EncodedPart, config: FitConfig, seed: int) -> float:
-    """Let a copy of ``network`` learn 128 rows, half of either class, without dropout and decay; the answer is its loss.
+    """Let a copy of ``network`` learn 128 rows, spread over the classes, without dropout and decay; the answer is its loss.
 
     Rows with the same features and another label count once: nothing could tell them apart. Tables of fewer than
     ``FEWEST_COLUMNS`` columns are not checked.
@@ -34,15 +35,14 @@ def check_sanity(network: Network, train: EncodedPart, config: FitConfig, seed: 
         NothingLearned: the loss stays too high.
 
     """
-    device = next(network.parameters()).device
-    rows = _rows(train, seed)
-    label = torch.from_numpy(train.label[rows].astype(np.float32)).to(device)
-    numbers = torch.from_numpy(train.numbers[rows]).to(device)
-    values = torch.from_numpy(train.rows[rows]).to(device)
-    share = float(label.mean())
-    constant = -(share * np.log(share) + (1 - share) * np.log(1 - share)) if 0 < share < 1 else 0.0
-    if not constant:
-        return 0.0  # fewer than two classes that can be told apart: nothing to learn by heart
+    device, task = next(network.parameters()).device, network.task
+    rows = _rows(train, task.strata(train.label), seed)
+    arrays = task.target(train.label[rows]), train.numbers[rows], train.rows[rows]
+    target, numbers, values = (torch.from_numpy(array).to(device) for array in arrays)
+    answer = task.constant(target, numbers, values).expand(len(rows), 1, task.outputs)
+    constant = float(task.loss(answer, target, numbers, values))
+    if constant < _NOTHING_TO_LEARN:
+        return 0.0  # one class, or one number: nothing to learn by heart
     columns = np.unique(np.concatenate([train.numbers[rows], train.rows[rows]], axis=1), axis=1)
     if int((columns != columns[0]).any(axis=0).sum()) < FEWEST_COLUMNS:
         return 0.0
@@ -54,7 +54,7 @@ def check_sanity(network: Network, train: EncodedPart, config: FitConfig, seed: 
     loss = constant
     for _ in range(SANITY_STEPS):
         optimizer.zero_grad(set_to_none=True)
-        answer = mean_loss(learner.member_logits(numbers, values), label)
+        answer = task.loss(learner.answers(numbers, values), target, numbers, values)
         loss = float(answer.detach())
         if loss < _BY_HEART * constant:
             return loss
@@ -68,15 +68,16 @@ def check_sanity(network: Network, train: EncodedPart, config: FitConfig, seed: 
     raise NothingLearned(len(rows), loss, _NOTHING * constant, SANITY_STEPS)
 
 
-def _rows(train: EncodedPart, seed: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Up to 128 rows with features of their own, as even between the classes as they come."""
+def _rows(train: EncodedPart, strata: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """Up to 128 rows with features of their own, as even between the strata as they come."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(train.label))[: 64 * SANITY_ROWS]
     features = np.concatenate([train.numbers[order], train.rows[order]], axis=1)
     _, first = np.unique(features, axis=0, return_index=True)
     order = order[np.sort(first)]
-    positives, negatives = order[train.label[order] == 1], order[train.label[order] == 0]
-    half = SANITY_ROWS // 2
-    taken = max(half, SANITY_ROWS - len(negatives))
-    chosen = positives[:taken]
-    return np.concatenate([chosen, negatives[: SANITY_ROWS - len(chosen)]])
+    # Each row's place among those of its stratum: the first of all, then the second of all, ...
+    places = np.empty(len(order), np.int64)
+    for stratum in np.unique(strata[order]):
+        inside = strata[order] == stratum
+        places[inside] = np.arange(inside.sum())
+    return order[np.argsort(places, kind="stable")][:SANITY_ROWS]

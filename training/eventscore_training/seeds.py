@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +21,7 @@ class SeedResult:
     """One seed's network on the validation part, at its best."""
 
     seed: int
-    log_loss: float
-    roc_auc: float
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -70,16 +69,13 @@ def fit_seeds(
             checkpoint=checkpoint,
         )
         reached = history.evaluations[history.best]
-        results.append(SeedResult(seed + number, reached.log_loss, reached.roc_auc))
-        if best is None or _better(results[-1], results[best.seed - seed], config):
+        results.append(SeedResult(seed + number, reached.figures))
+        selection = network.task.selection(config)
+        if best is None or selection.better(results[-1].figures, results[best.seed - seed].figures):
             best = BestOfSeeds(network, history, seed + number, ())
     if best is None:
         raise ValueError("expected at least one seed")
     return BestOfSeeds(best.network, best.history, best.seed, tuple(results))
-
-
-def _better(result: SeedResult, best: SeedResult, config: FitConfig) -> bool:
-    return result.roc_auc > best.roc_auc if config.select_by == "roc_auc" else result.log_loss < best.log_loss
 
 
 def _of(on_progress: OnProgress, number: int, config: FitConfig) -> OnProgress:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 _LONGEST_PARAMETER = 6000
+_OF_THE_STEPS = ("epoch", "train_loss", "learning_rate", "gradient_norm", "parameter_norm", "rows_per_second")
 _logger = logging.getLogger(__name__)
 
 Job = Callable[[OnProgress], TrainedVersion]
@@ -55,8 +56,8 @@ def tracked(config: TrainingConfig, on_progress: OnProgress, job: Job) -> Traine
 
 
 def _metric(name: str) -> str:
-    """``log_loss`` of an evaluation is that of the validation part; what the step and the training part say keeps its name."""
-    return name if name in ("epoch", "train_loss") else f"validation_{name}"
+    """``log_loss`` of an evaluation is that of the validation part; what the steps before it say keeps its name."""
+    return name if name in _OF_THE_STEPS else f"validation_{name}"
 
 
 class _Record:

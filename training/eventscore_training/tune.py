@@ -16,14 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eventscore_training.config import TrainingConfig, parse_training_config
+from eventscore.contract import load_contract
+from eventscore_training.config import TrainingConfig
 from eventscore_training.errors import TableInvalid, TrainingError, TuningFruitless
 from eventscore_training.progress import Progress
+from eventscore_training.tasks import check_task
+from eventscore_training.tune_space import (
+    SPACE,
+    AsItIs,
+    Changes,
+    Drawn,
+    Objective,
+    changes_of,
+    draw_values,
+    objective_of,
+    tried,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-_WIDTHS = ("64-32", "128-64", "256-128", "256-256", "512-256")
 _AFTER_THE_FIT = "export"
 _TRIALS_BEFORE_PRUNING = 5
 
@@ -42,9 +54,9 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The end of a search: what to change (``section -> key -> value``), its figure, the figure it began with, and how many trials."""
+    """The end of a search: what to change, its figure, the figure it began with, and how many trials."""
 
-    changes: dict[str, dict[str, Any]]
+    changes: Changes
     metric: str
     value: float
     began_with: float | None
@@ -76,14 +88,15 @@ def tune(
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    metric = config.fit.select_by
-    ascending = metric == "roc_auc"
+    contract = load_contract(config.contract)
+    check_task(contract, config)
+    objective = objective_of(contract, config)
     storage.parent.mkdir(parents=True, exist_ok=True)
     backend = JournalFileBackend(str(storage))
     study = optuna.create_study(
         study_name=_fingerprint(config),
         storage=optuna.storages.JournalStorage(backend),
-        direction="maximize" if ascending else "minimize",
+        direction="maximize" if objective.higher_is_better else "minimize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING, n_warmup_steps=2),
     )
@@ -91,10 +104,11 @@ def tune(
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     ends_at = time.monotonic() + budget_s
     if not study.trials:
-        study.enqueue_trial(_as_it_is(config))
+        study.enqueue_trial(draw_values(AsItIs(), config, contract, objective))
 
-    def objective(trial: Trial) -> float:
-        return _fit(_tried(config, _suggested(trial, config)), trial, metric, ends_at)
+    def figure_of(trial: Trial) -> float:
+        values = draw_values(Drawn(trial), config, contract, objective)
+        return _fit(tried(config, changes_of(values, config, objective)), trial, objective, ends_at)
 
     def told(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if _ended_well(study):
@@ -109,14 +123,15 @@ def tune(
                 )
             )
 
-    study.optimize(objective, n_trials=max_trials, timeout=budget_s, catch=(_Fruitless,), callbacks=[told])
+    study.optimize(figure_of, n_trials=max_trials, timeout=budget_s, catch=(_Fruitless,), callbacks=[told])
     if not _ended_well(study):
         raise TuningFruitless(len(study.trials))
     began_with = study.trials[0].value if study.trials[0].state.name == "COMPLETE" else None
-    return Tuned(_sections(study.best_params), metric, study.best_value, began_with, len(study.trials))
+    changes = changes_of(study.best_params, config, objective)
+    return Tuned(changes, objective.name, study.best_value, began_with, len(study.trials))
 
 
-def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> float:
+def _fit(config: TrainingConfig, trial: Trial, objective: Objective, ends_at: float) -> float:
     """The best figure of one fit on the validation part.
 
     Raises:
@@ -134,11 +149,10 @@ def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> f
         phases.append(step.phase)
         if step.phase == _AFTER_THE_FIT:
             raise _Ended
-        if metric not in step.figures:
+        if objective.name not in step.figures:
             return
-        figures.append(step.figures[metric])
-        best = max(figures) if metric == "roc_auc" else min(figures)
-        trial.report(best, len(figures))
+        figures.append(step.figures[objective.name])
+        trial.report(objective.best(figures), len(figures))
         first = trial.number == 0  # is finished in any case, or there would be nothing to compare with
         if not first and (trial.should_prune() or time.monotonic() > ends_at):
             raise optuna.TrialPruned
@@ -151,66 +165,9 @@ def _fit(config: TrainingConfig, trial: Trial, metric: str, ends_at: float) -> f
             if "fit" in phases:
                 raise _Fruitless(str(error)) from error
             raise
-    return max(figures) if metric == "roc_auc" else min(figures)
-
-
-def _suggested(trial: Trial, config: TrainingConfig) -> dict[str, Any]:
-    """The space. Each choice holds what the configuration says itself."""
-    fit, network = config.fit, config.network
-
-    def one_of(name: str, choices: tuple[Any, ...], own: Any) -> None:
-        trial.suggest_categorical(name, sorted({*choices, own}))
-
-    def between(name: str, least: float, most: float, own: float) -> None:
-        trial.suggest_float(name, min(least, own or least), max(most, own), log=True)
-
-    between("fit.learning_rate", 3e-4, 1e-2, fit.learning_rate)
-    between("fit.weight_decay", 1e-4, 1e-1, fit.weight_decay)
-    between("fit.embedding_weight_decay", 1e-3, 1.0, fit.embedding_weight_decay)
-    one_of("fit.batch_size", (256, 512, 1024, 2048), fit.batch_size)
-    one_of("fit.value_dropout", (0.0, 0.1, 0.2, 0.3), fit.value_dropout)
-    one_of("network.widths", _WIDTHS, _joined(network.widths))
-    one_of("network.dropout", (0.0, 0.1, 0.2, 0.3, 0.4), network.dropout)
-    one_of("network.embedding_width", (4, 8, 16), network.embedding_width)
-    one_of("network.min_count", (5, 10, 20, 50), network.min_count)
-    return dict(trial.params)
-
-
-def _as_it_is(config: TrainingConfig) -> dict[str, Any]:
-    fit, network = config.fit, config.network
-    named = {f"fit.{name}": getattr(fit, name) for name in ("learning_rate", "weight_decay", "embedding_weight_decay")}
-    named = {name: value or 1e-4 for name, value in named.items()}  # 0 has no logarithm
-    named |= {"fit.batch_size": fit.batch_size, "fit.value_dropout": fit.value_dropout}
-    named |= {f"network.{name}": getattr(network, name) for name in ("dropout", "embedding_width", "min_count")}
-    return {**named, "network.widths": _joined(network.widths)}
-
-
-def _tried(config: TrainingConfig, params: dict[str, Any]) -> TrainingConfig:
-    document = config.model_dump()
-    for section, changes in _sections(params).items():
-        document[section] = {**document[section], **changes}
-    return parse_training_config(document, "the configuration of a trial")
-
-
-def _sections(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """``{"fit.learning_rate": 0.001}`` as sections, floats short enough to read."""
-    sections: dict[str, dict[str, Any]] = {}
-    for name, value in params.items():
-        section, _, key = name.partition(".")
-        sections.setdefault(section, {})[key] = _plain(value) if key != "widths" else _widths(value)
-    return sections
-
-
-def _plain(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _widths(joined: str) -> list[int]:
-    return [int(width) for width in joined.split("-")]
-
-
-def _joined(widths: tuple[int, ...]) -> str:
-    return "-".join(map(str, widths))
+    if not figures:
+        raise _Fruitless(f"the validation part has no {objective.name}")
+    return objective.best(figures)
 
 
 def _ended_well(study: Any) -> bool:
@@ -231,4 +188,4 @@ def _fingerprint(config: TrainingConfig) -> str:
     plain = config.model_dump(
         mode="json", exclude={"contract", "train", "validation", "test", "table", "runs", "limits"}
     )
-    return hashlib.sha256(json.dumps([digests, plain], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([SPACE, digests, plain], sort_keys=True).encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from eventscore_training.draft_text import quoted
+from eventscore_training.toml_text import quoted
 from eventscore_training.tune import Tuned
 
 _PATHS = ("contract", "train", "validation", "test", "table", "runs")
@@ -21,7 +21,8 @@ def tuned_text(configuration: Path, output: Path, tuned: Tuned) -> str:
         if key in document:
             document[key] = Path(os.path.relpath(configuration.parent / document[key], output.parent)).as_posix()
     for section, changes in tuned.changes.items():
-        document[section] = {**document.get(section, {}), **changes}
+        merged = {**document.get(section, {}), **changes}
+        document[section] = {key: value for key, value in merged.items() if value is not None}
     before = "" if tuned.began_with is None else f", from {tuned.began_with:.4f}"
     lines = [
         f"# The best of {tuned.trials} trials of `eventscore tune {configuration.name}`: {tuned.metric} {tuned.value:.4f}{before},",

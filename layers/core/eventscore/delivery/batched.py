@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 2.0, 5.0
-"""The timeouts of a sink's client; a call that has more time left than both together needs no watching."""
+"""The timeouts of a sink's client."""
+_LONGEST_CALL_S = 2 * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
+"""Of a client that tries a second way once. A single call that has more time left than that needs no watching."""
 _THREADS = 4
 _STALLS = 2
 _NOT_SENT = CallFailure("not sent: the sink does not answer", transient=True)
@@ -143,7 +145,7 @@ class BatchedSink(ABC, Generic[Entry]):
     ) -> dict[int, CallFailure]:
         stalled = threading.Event()
         seconds = time_left.seconds()
-        if len(calls) == 1 and seconds > CONNECT_TIMEOUT_S + READ_TIMEOUT_S:
+        if len(calls) == 1 and seconds > _LONGEST_CALL_S:
             return self._send(calls[0], stalled, time_left)
         from concurrent.futures import wait
 

@@ -25,7 +25,7 @@ MAX_BYTES = 1_000_000
 TIMEOUT_S = 10.0
 """How long the producer tries; less where the invocation has less."""
 _WAVE = 500
-_PURGE_S = 1.0
+_PURGE_S = 0.2
 
 
 def open_producer(options: Mapping[str, str], secret: str | None) -> Producer:

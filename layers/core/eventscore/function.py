@@ -26,6 +26,7 @@ from eventscore.routing import Router
 from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
+from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry
 from eventscore.time_left import TimeLeft
@@ -176,7 +177,8 @@ class ScoreFunction:
             else:
                 version = scorer.version
                 own_lanes = lanes if lanes is None or own is records else [lanes[position] for position in positions]
-                result = self._service.process(scorer, source.name, own, time_left, own_lanes)
+                held_back = behind(returned, positions, lanes) if returned and lanes is not None else ()
+                result = self._service.process(scorer, source.name, own, time_left, own_lanes, held_back)
                 if scorer.is_rule:
                     self._telemetry(scorer.model).fallback(source.name, result.scored)
             self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)

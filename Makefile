@@ -11,12 +11,13 @@ TORCH := torch==2.13.0
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 OUT := build/train-demo
+FUZZ_SECONDS ?= 60
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test check fix train-demo bench requirements clean
+.PHONY: help setup setup-train demo test check fix fuzz train-demo bench requirements clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -30,6 +31,13 @@ demo: setup ## Run the whole loop on this machine, on real flights.
 
 test: setup-train ## Run every test.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60), from the kept corpus (Linux).
+	@mkdir -p build/fuzz
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
+		PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_events.py build/fuzz tests/fuzz/corpus -dict=tests/fuzz/events.dict \
+			-max_len=4096 -timeout=10 -artifact_prefix=build/fuzz/failed- -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS); \
+	else echo "nothing is fuzzed: atheris has no wheel for this machine (there are some for Linux on x86_64, Python 3.11 to 3.13)"; fi
 
 check: setup-train ## Lint, types, import rules, the template. Changes nothing.
 	$(BIN)/ruff check .
@@ -50,9 +58,11 @@ train-demo: setup-train ## Make the demo's model anew, from the flights, into bu
 		--trusted-key "$$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 
-bench: setup-train ## Measure throughput and cold start, each beside its peer and its floor.
+bench: setup-train ## Measure throughput, cold start, latency and training, each beside what people write today.
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/latency.py --events 1000000
+	$(BIN)/python benchmarks/training.py
 
 requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

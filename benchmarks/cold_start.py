@@ -118,6 +118,7 @@ def all_contestants(
         "peer": contestant("peer.py", **peer),
         "floor": contestant("floor.py", graph, fields),
         "ours_with_sink": contestant("ours.py", **deployed),
+        "ours_delivered": contestant("ours_delivered.py", **deployed),
     }
 
 

@@ -21,10 +21,9 @@ from pydantic import AwareDatetime, BaseModel, Field, create_model
 from workload import CATEGORIES, DECISIONS, HIGH, LOW, MODEL, NUMBERS, WITH_GAPS, Invocation
 
 from eventscore.artifact import Artifact
-from eventscore.delivery.sink import Message, Sink
+from eventscore.delivery.sink import Message, NotTaken, Sink
 from eventscore.delivery.sqs import SqsSink
 from eventscore.function import ScoreFunction
-from eventscore.live_model import LiveModel
 from eventscore.service import ScoringService
 from eventscore.telemetry import Telemetry
 
@@ -48,7 +47,7 @@ class Ours:
         sink: Sink = SqsSink("https://sqs.invalid/answers", self._client) if sqs_sink else self._memory  # type: ignore[arg-type]
         self._sqs_sink = sqs_sink
         service = ScoringService(sink, self._memory, lambda: datetime.now(UTC))
-        self._function = ScoreFunction(LiveModel(lambda: artifact), service, Telemetry(artifact.model, {}))
+        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}))
 
     def __call__(self, invocation: Invocation) -> None:
         """Answer as in the function: decode, validate, score, decide, encode, deliver, EMF."""
@@ -70,7 +69,7 @@ class _MemorySink:
     def __init__(self) -> None:
         self.messages: Sequence[Message] = ()
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         self.messages = messages
         return {}
 

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,17 @@ class Measurement:
 
 
 def measure(
-    contestants: Mapping[str, Contestant], records: int, repetitions: int, block_ms: float, utc: str = "Z"
+    contestants: Mapping[str, Contestant],
+    records: int,
+    repetitions: int,
+    block_ms: float,
+    utc: str = "Z",
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Measurement:
-    """Measure all contestants alternately on SQS invocations of ``records`` records, whose events' times end in ``utc``."""
+    """Measure all contestants alternately on SQS invocations of ``records`` records, whose events' times end in ``utc``.
+
+    ``clock`` answers nanoseconds.
+    """
     events = make_events(max(_EVENTS, records), seed=records, utc=utc)
     batches = [events[start : start + records] for start in range(0, len(events) - records + 1, records)]
     invocations = [sqs_invocation(batch) for batch in batches]
@@ -77,34 +85,38 @@ def measure(
     # A function holds one invocation at a time. These are set aside, or every collection would walk through them all.
     gc.collect()
     gc.freeze()
-    counts = {name: _invocations_in(block_ms, contestant, invocations) for name, contestant in contestants.items()}
+    counts = {
+        name: _invocations_in(block_ms, contestant, invocations, clock) for name, contestant in contestants.items()
+    }
     us: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for repetition in range(repetitions):
         first = repetition % len(names)  # nobody is always the one that comes after the slowest
         for name in names[first:] + names[:first]:
             gc.collect()
-            elapsed_us = _block_us(contestants[name], invocations, counts[name])
+            elapsed_us = _block_us(contestants[name], invocations, counts[name], clock)
             us[name].append(elapsed_us / counts[name] / records)
     gc.unfreeze()
     return Measurement(records, us)
 
 
-def _invocations_in(block_ms: float, contestant: Contestant, invocations: Sequence[Invocation]) -> int:
+def _invocations_in(
+    block_ms: float, contestant: Contestant, invocations: Sequence[Invocation], clock: Callable[[], int]
+) -> int:
     """Warms up, and answers how many invocations last ``block_ms``."""
-    _block_us(contestant, invocations, min(len(invocations), 20))
+    _block_us(contestant, invocations, min(len(invocations), 20), clock)
     count = 1
-    while (elapsed_us := _block_us(contestant, invocations, count)) < block_ms * 500:
+    while (elapsed_us := _block_us(contestant, invocations, count, clock)) < block_ms * 500:
         count *= 2
     return max(1, round(count * block_ms * 1000 / elapsed_us))
 
 
-def _block_us(contestant: Contestant, invocations: Sequence[Invocation], count: int) -> float:
+def _block_us(contestant: Contestant, invocations: Sequence[Invocation], count: int, clock: Callable[[], int]) -> float:
     chosen = [invocations[at % len(invocations)] for at in range(count)]
-    began = time.perf_counter_ns()
+    began = clock()
     for invocation in chosen:
         contestant(invocation)
-    return (time.perf_counter_ns() - began) / 1000
+    return (clock() - began) / 1000
 
 
 @contextlib.contextmanager
@@ -161,6 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--utc", choices=("Z", "+00:00"), default="Z", help="how the events' times end, default Z")
     parser.add_argument("--sqs-sink", action="store_true", help="ours with the SQS sink, its client in memory")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="count the process's seconds: for a machine that others use, too"
+    )
     options = parser.parse_args(arguments)
     if min(options.records) < 1 or options.repetitions < 1:
         parser.error("expected sizes and repetitions of at least 1")
@@ -168,16 +183,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(describe_machine(_DISTRIBUTIONS))
         print(
             f"µs per event: median of {options.repetitions} repetitions, taken in turn, ± half the distance between the "
-            "quartiles. Wall clock, one thread,\nblocks of at least "
+            f"quartiles. {'Processor time' if options.processor_time else 'Wall clock'}, one thread,\nblocks of at least "
             f"{options.block_ms:g} ms after a warm-up; garbage collector on, collected before each block.\n\n{_TABLE_HEAD}"
         )
+    clock = time.process_time_ns if options.processor_time else time.perf_counter_ns
     with workload_artifact() as (artifact, graph):
         contestants = all_contestants(artifact, graph, sqs_sink=options.sqs_sink)
         show = json_line if options.json else table_line
         for records in options.records:
             # Metrics are written as they are on Lambda, a line to a file descriptor.
             with Path(os.devnull).open("w", buffering=1) as nowhere, contextlib.redirect_stdout(nowhere):
-                measurement = measure(contestants, records, options.repetitions, options.block_ms, options.utc)
+                measurement = measure(contestants, records, options.repetitions, options.block_ms, options.utc, clock)
             print(show(measurement), flush=True)
 
 

@@ -66,8 +66,8 @@ def test_throughput_prints_a_table_with_the_machine(
 ) -> None:
     # Building takes seconds, and this version is as good.
     monkeypatch.setattr(throughput, "workload_artifact", lambda: contextlib.nullcontext(version))
-    options = ["--records", "2", "--repetitions", "1", "--block-ms", "0.1", "--sqs-sink", "--utc", "+00:00"]
-    throughput.main(options)
+    options = ["--records", "2", "--repetitions", "1", "--block-ms", "0.1", "--sqs-sink", "--processor-time"]
+    throughput.main([*options, "--utc", "+00:00"])
     lines = capsys.readouterr().out.splitlines()
     assert "CPUs" in lines[0]
     assert "onnxruntime" in lines[1]
@@ -194,6 +194,19 @@ def test_accuracy_compares_all_sides_on_the_same_figures(accuracy: Any, name: st
             assert found[side].get(figure, 1) > level + 0.15, (side, found[side])
 
 
+@pytest.mark.training
+def test_latency_prints_one_json_object_per_size_and_one_for_the_memory() -> None:
+    pytest.importorskip("torch")
+    lines = run("latency.py", "--json", "--records", "1", "3", "--invocations", "4", "--events", "10000")
+    *sizes, memory = [json.loads(line) for line in lines]
+    assert [(size["records"], size["invocations"]) for size in sizes] == [(1, 4), (3, 4)]
+    for size in sizes:
+        assert 0 < size["p50_us"] <= size["p99_us"] <= size["p999_us"] <= size["max_us"]
+    assert memory["events"] == 10_000
+    assert 0 < memory["resident_mib_after_a_tenth"] <= memory["resident_mib_at_most"]
+    assert {"resident_mib_at_the_end", "blocks_after_a_tenth", "blocks_at_the_end"} <= memory.keys()
+
+
 @pytest.mark.emulator
 @pytest.mark.sam
 def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer) -> None:
@@ -201,10 +214,10 @@ def test_cold_start_prints_one_json_object(tmp_path: Path, signer: Ed25519Signer
     model = ("--store", str(tmp_path), "--model", small_model.MODEL, "--trusted-key", signer.public_key)
     (line,) = run("cold_start.py", "--json", "--repetitions", "1", *model)
     document = json.loads(line)
-    contestants = ["ours_ms", "peer_ms", "floor_ms", "ours_with_sink_ms"]
+    contestants = ["ours_ms", "peer_ms", "floor_ms", "ours_with_sink_ms", "ours_delivered_ms"]
     assert list(document) == [*contestants, "ours_to_floor", "ours_to_peer", "parts_ms"]
     assert all(document[name] > 0 for name in contestants)
-    assert {"process", "connect", "pull", "verify", "session", "golden"} <= document["parts_ms"].keys()
+    assert {"process", "connect", "pull", "wait", "verify", "session", "golden"} <= document["parts_ms"].keys()
 
 
 @pytest.mark.training
@@ -217,8 +230,8 @@ def test_training_prints_one_json_object_and_all_learn_the_same_table() -> None:
     ratios = ["dataloader_workers", "ours_to_dataloader", "ours_to_sklearn", "machine"]
     assert list(document) == ["device", "threads", *contestants, *ratios]
     for name in contestants:
-        assert list(document[name]) == ["rows_per_second", "roc_auc", "log_loss"]
-        assert document[name]["rows_per_second"] > 0
+        assert list(document[name]) == ["rows_per_second", "cpu_us_per_row", "roc_auc", "log_loss"]
+        assert min(document[name]["rows_per_second"], document[name]["cpu_us_per_row"]) > 0
         assert document[name]["roc_auc"] > 0.6, "it learns nothing, so its speed says nothing"
     assert document["ours"]["roc_auc"] > document["dataloader"]["roc_auc"] - 0.02
     assert "CPUs" in document["machine"]
@@ -231,3 +244,10 @@ def test_both_sides_of_the_training_benchmark_have_networks_of_the_same_size(thr
     ours = training.new_network(20, 6)
     sizes = [sorted(parameter.numel() for parameter in network.parameters()) for network in (plain, ours)]
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_model_memory_prints_what_the_bound_on_memory_rests_on() -> None:
+    documents = [json.loads(line) for line in run("model_memory.py", "--json")]
+    assert [document["graph"] for document in documents] == ["weights", "vocabulary", "flight-delay"]
+    assert all(list(document) == ["graph", "file_mib", "memory_per_byte"] for document in documents)

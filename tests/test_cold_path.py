@@ -62,18 +62,50 @@ NEEDED = {
     *(
         f"eventscore.{module}"
         for module in (
-            *("function", "settings", "live_model", "telemetry", "process_age", "stopwatch", "errors"),
-            *("sources", "sources.recognise", "sources.source", "sources.base64_payload"),
-            *("sources.sqs", "sources.kinesis", "sources.kafka", "records", "service", "scoring"),
-            *("delivery", "delivery.sink", "delivery.rejection"),
-            *("store", "store.location", "store.objects", "store.versions", "store.folder"),
-            *("artifact", "manifest", "signing", "contract", "contract_problems"),
-            *("contract_gates", "contract_grammar", "contract_label"),
+            *("function", "settings", "live_model", "telemetry", "metric_lines", "process_age", "stopwatch"),
+            *("errors", "time_left"),
+            *("sources", "sources.recognise", "sources.source", "sources.base64_payload", "background"),
+            *("sources.sqs", "sources.kinesis", "sources.kafka", "records", "scoring"),
+            *("store", "store.location", "store.objects", "store.versions"),
+            *("artifact", "served_manifest", "served_contract", "signing"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
+            *(
+                "graph_inspection",
+                "model_cache",
+                "model_news",
+                "refresher",
+                "retry_schedule",
+            ),
+            *("routing", "scorer", "snap_start", "sources.origin", "version_source", "wiring"),
         )
     ),
 }
-"""All of the core that scoring from a folder loads; a module that joins them costs every cold start."""
+"""All of the core that scoring a direct event loads, beside the store; a module that joins them costs every cold start."""
+OF_A_FOLDER = {"eventscore.store.folder"}
+OF_A_BUCKET = {f"eventscore.{module}" for module in ("store.s3_reads", "plain_access", "plain_http", "signature_v4")}
+OF_A_QUEUE = {f"eventscore.{module}" for module in ("service", "delivery", "delivery.sink", "delivery.rejection")}
+OF_SQS = {
+    "eventscore.aws",
+    *(
+        f"eventscore.delivery.{module}"
+        for module in (
+            "open_sinks",
+            "addresses",
+            "sqs",
+            "plain_sqs",
+            "batched",
+            "backoff",
+            "call_failure",
+            "message_text",
+        )
+    ),
+}
+"""What a queue as sink loads; the module of every other sink is loaded where that one is configured."""
+COSTLY = {
+    *("boto3", "botocore", "pydantic", "pydantic_core", "aws_lambda_powertools", "logging"),
+    *("concurrent", "dataclasses", "email", "http", "ssl", "urllib3"),
+}
+"""What a first score does not wait for: each of these costs between a tenth of numpy's import and twice all of it."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +178,26 @@ def test_the_first_score_from_a_folder_loads_nothing_that_it_does_not_need(
 ) -> None:
     cold = start(folder_variables, [small_model.EVENT])
     assert cold.answer[0]["score"] == pytest.approx(small_model.expected_score(small_model.EVENT), abs=1e-6)
-    assert not cold.packages & {*HEAVY, "boto3"}, "a folder needs no boto3"
+    assert not cold.packages & {*HEAVY, *COSTLY}
     assert cold.importable == [], "the layers ship nothing of training, the command or the tests"
-    assert cold.core == NEEDED
+    assert cold.core == NEEDED | OF_A_FOLDER
     assert cold.telemetry == "1", "ONNX Runtime's telemetry is off before its import, though no variable says so"
     assert list(cold.home.iterdir()) == [], "nothing is written to the home folder"
+
+
+def test_the_pull_begins_before_anything_heavy_is_imported(host_layers: HostLayers, tmp_path: Path) -> None:
+    code = "import sys, eventscore.function; print(*sorted(sys.modules))"
+    folders = [*(layer / "python" for layer in host_layers.layers), host_layers.managed_runtime]
+    ran = subprocess.run(
+        [sys.executable, "-S", "-B", "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(map(str, folders)), "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    packages = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert {"eventscore", "msgspec"} <= packages
+    assert not packages & {*HEAVY, *COSTLY, "numpy", "onnxruntime", "cryptography"}
 
 
 @dataclass(frozen=True)
@@ -178,13 +225,41 @@ def aws(folder_variables: dict[str, str]) -> Iterator[Aws]:
 
 
 @pytest.mark.emulator
-def test_the_first_score_from_a_bucket_to_a_queue_adds_only_the_clients_of_both(start: Start, aws: Aws) -> None:
+def test_the_first_score_from_a_bucket_loads_no_botocore_though_there_are_queues(start: Start, aws: Aws) -> None:
+    cold = start(aws.variables, [small_model.EVENT])
+    assert cold.answer[0]["score"] == pytest.approx(small_model.expected_score(small_model.EVENT), abs=1e-6)
+    assert not cold.packages & {*HEAVY, *COSTLY}
+    assert cold.core == NEEDED | OF_A_BUCKET | OF_A_QUEUE | OF_SQS
+    assert cold.telemetry == "1"
+
+
+@pytest.mark.emulator
+def test_the_first_answer_is_in_its_queue_without_botocore(start: Start, aws: Aws) -> None:
     cold = start(aws.variables, sqs(small_model.message().decode()))
     assert cold.answer == {"batchItemFailures": []}
-    (message,) = aws.stack.sqs.receive_message(QueueUrl=aws.stack.scores_url)["Messages"]
+    (message,) = aws.stack.sqs.receive_message(QueueUrl=aws.stack.scores_url, MessageAttributeNames=["All"])["Messages"]
     assert json.loads(message["Body"])["event_id"] == "o-1"
-    assert not cold.packages & set(HEAVY)
+    assert message["MessageAttributes"]["origin"] == {"DataType": "String", "StringValue": "m-0"}
+    assert not cold.packages & {*HEAVY, *COSTLY}
     assert cold.importable == []
-    assert cold.core == NEEDED | {"eventscore.aws", "eventscore.store.s3", "eventscore.delivery.sqs"}
-    assert "boto3" not in cold.packages, "botocore makes the same clients, in less time"
+    assert cold.core == NEEDED | OF_A_BUCKET | OF_A_QUEUE | OF_SQS
     assert cold.telemetry == "1"
+
+
+@pytest.mark.emulator
+def test_a_queue_that_refuses_is_asked_again_by_botocore(start: Start, aws: Aws) -> None:
+    aws.stack.sqs.delete_queue(QueueUrl=aws.stack.scores_url)
+    cold = start(aws.variables, sqs(small_model.message().decode()))
+    assert cold.answer == {"batchItemFailures": [{"itemIdentifier": "m-0"}]}
+    assert "botocore" in cold.packages
+
+
+@pytest.mark.emulator
+def test_whoever_asks_for_more_than_the_plain_way_to_a_bucket_gets_botocore(start: Start, aws: Aws) -> None:
+    variables = {
+        name: of for name, of in aws.variables.items() if name not in ("EVENTSCORE_SINK", "EVENTSCORE_REJECT_QUEUE_URL")
+    }
+    cold = start({**variables, "AWS_USE_DUALSTACK_ENDPOINT": "false"}, [small_model.EVENT])
+    assert cold.answer[0]["event_id"] == "o-1"
+    assert "eventscore.store.s3" in cold.core
+    assert "botocore" in cold.packages

@@ -209,7 +209,7 @@ def test_a_flat_event_without_escapes_is_parsed_once(
     def slow(message: bytes) -> None:
         raise AssertionError("parsed again")
 
-    monkeypatch.setattr("eventscore.duplicate_keys._first_duplicate", slow)
+    monkeypatch.setattr("eventscore.decoding.first_duplicate", slow)
     DECODER.decode(small_model.message(at=time, balance=balance, order="a:b", country="x:y:z"))
 
 
@@ -232,3 +232,51 @@ def test_a_good_event_with_bytes_changed_or_put_in_is_an_event_or_a_reason(data:
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_whatever_the_bytes_there_is_an_event_or_a_reason(message: bytes) -> None:
     accepts(message)
+
+
+def written(fields: list[tuple[str, Any]], colon: str, ascii_only: bool) -> bytes:
+    """An object with its keys in this order, twice where they come twice."""
+    texts = [(json.dumps(part, ensure_ascii=ascii_only) for part in field) for field in fields]
+    return f"{{{', '.join(f'{name}{colon}{value}' for name, value in texts)}}}".encode()
+
+
+MESSAGES = st.one_of(
+    EVENTS.map(lambda event: json.dumps(event).encode()),
+    st.builds(
+        written,
+        st.lists(st.sampled_from(sorted(VALUES)), max_size=2).flatmap(
+            lambda twice: st.tuples(
+                *(
+                    st.tuples(st.just(name), st.just(small_model.EVENT[name]) | VALUES[name])
+                    for name in [*small_model.EVENT, *twice]
+                )
+            ).map(list)
+        ),
+        st.sampled_from([":", " : "]),
+        st.booleans(),
+    ),
+    st.sampled_from([None, b"", b"{}", GOOD[:-1], small_model.message(extra="x" * 2000), GOOD, GOOD, GOOD]),
+)
+
+
+def holds_a_key_twice(message: bytes) -> bool:
+    found: list[bool] = []
+    json.loads(message, object_pairs_hook=lambda pairs: found.append(len(dict(pairs)) < len(pairs)))
+    return any(found)
+
+
+@given(st.lists(MESSAGES, max_size=150))
+def test_a_batch_is_decoded_as_its_messages_are_alone(messages: list[bytes | None]) -> None:
+    events, refused = DECODER.decode_all(messages)
+    assert len(events) + len(refused) == len(messages)
+    left = iter(events)
+    for position, message in enumerate(messages):
+        alone = None if message is None else refusal(message)
+        if position in refused:
+            expected = violation(message)
+            assert (refused[position].reason, str(refused[position])) == (expected.reason, str(expected))
+        else:
+            assert message is not None
+            assert alone is None
+            assert not holds_a_key_twice(message)
+            assert repr(next(left)) == repr(DECODER.decode(message))

@@ -259,7 +259,9 @@ def test_neither_logs_nor_metrics_hold_anything_of_an_event(stack: Stack, emitte
             {"EVENTSCORE_CHANNEL": "beta"},
             "EVENTSCORE_CHANNEL: expected one of live, canary, shadow, previous; got 'beta'",
         ),
-        ({"EVENTSCORE_SINK": "https://queue"}, "EVENTSCORE_SINK: expected sqs:<queue url>; got 'https://queue'"),
+        ({"EVENTSCORE_SINK": "https://queue"}, "EVENTSCORE_SINK: expected addresses of sinks.*got 'https://queue'"),
+        ({"EVENTSCORE_SINK": "sqs:scores"}, "EVENTSCORE_SINK: expected sqs:<queue url>; got 'sqs:scores'"),
+        ({"EVENTSCORE_IDEMPOTENCY_TABLE": "a b"}, "EVENTSCORE_IDEMPOTENCY_TABLE: expected <table>.*got 'a b'"),
         ({"EVENTSCORE_SINK": ""}, "EVENTSCORE_SINK: expected a sink and a reject queue together"),
         (
             {"EVENTSCORE_REJECT_QUEUE_URL": ""},
@@ -295,3 +297,61 @@ def test_a_hostile_record_costs_itself_only(stack: Stack) -> None:
         assert function(invocation, None) == {"batchItemFailures": []}
         assert len(stack.received(stack.sink)) == 1
         assert [body["reason"] for body in stack.received(stack.rejects)] == ["wrong_encoding"]
+
+
+class Context:
+    """As much of Lambda's context as the function asks for."""
+
+    def __init__(self, remaining_ms: int) -> None:
+        self.remaining_ms = remaining_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms
+
+
+@pytest.mark.parametrize(("remaining_ms", "named"), [(60_000, []), (500, ["m-0", "m-1", "m-2"])])
+def test_a_batch_is_worked_on_for_as_long_as_the_context_leaves(
+    stack: Stack, remaining_ms: int, named: list[str]
+) -> None:
+    answer = stack.function()(sqs(GOOD.decode(), POISON.decode(), GOOD.decode()), Context(remaining_ms))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in named]}
+    assert len(stack.received(stack.sink)) == (0 if named else 2)
+
+
+def test_behind_a_returned_record_of_a_stream_nothing_is_delivered(stack: Stack) -> None:
+    function = stack.function()
+    stack.sqs.delete_queue(QueueUrl=stack.rejects)
+    invocation = kafka({"t-0": [GOOD, POISON, GOOD, GOOD], "t-1": [GOOD]})
+    assert function(invocation, Context(60_000)) == {
+        "batchItemFailures": [{"itemIdentifier": {"partition": "t-0", "offset": 11}}]
+    }
+    assert len(stack.received(stack.sink)) == 2, "the one before it, and the one of the other partition"
+
+
+def test_answers_go_to_every_sink_that_their_decision_is_routed_to_and_once_where_a_table_remembers(
+    stack: Stack,
+) -> None:
+    kinesis_client, dynamodb = boto3.client("kinesis"), boto3.client("dynamodb")
+    kinesis_client.create_stream(StreamName="declined", ShardCount=1)
+    dynamodb.create_table(
+        TableName="seen",
+        KeySchema=[{"AttributeName": "event", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "event", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    function = stack.function(
+        EVENTSCORE_SINK=f"sqs:{stack.sink}; kinesis:declined?decisions=decline",
+        EVENTSCORE_IDEMPOTENCY_TABLE="seen?hours=1",
+    )
+    accepted = small_model.message(balance=-50)
+    declined = small_model.message(order="o-2", amount=990)
+    for _ in range(2):
+        assert function(sqs(accepted.decode(), declined.decode()), Context(60_000)) == {"batchItemFailures": []}
+    assert sorted(answer["event_id"] for answer in stack.received(stack.sink)) == ["o-1", "o-2"]
+    shard = kinesis_client.list_shards(StreamName="declined")["Shards"][0]["ShardId"]
+    start = kinesis_client.get_shard_iterator(StreamName="declined", ShardId=shard, ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
+    [record] = kinesis_client.get_records(ShardIterator=start)["Records"]
+    assert json.loads(record["Data"])["decision"] == "decline"
+    assert record["PartitionKey"] == "o-2"

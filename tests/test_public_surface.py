@@ -26,7 +26,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "eventscore.decoding": {"EventDecoder": "(contract)"},
     "eventscore.store.location": {"open_store": "(location)"},
-    "eventscore.store.versions": {"ModelVersions": "(store, model)"},
+    "eventscore.store.versions": {"ModelVersions": "(store, model, max_file_bytes)"},
     "eventscore.signing": {
         "Ed25519Signer": "(private_key)",
         "Ed25519Verifier": "(trusted)",
@@ -36,7 +36,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "eventscore.artifact": {"load_artifact": "(versions, version, verifier, watch)"},
     "eventscore.scoring": {"score_messages": "(artifact, messages, now)"},
-    "eventscore.function": {"ScoreFunction": "(model, service, telemetry)"},
+    "eventscore.function": {"ScoreFunction": "(models, router, service, telemetry, news)"},
     "eventscore_training": {
         "train": "(config, on_progress)",
         "resume": "(folder, on_progress)",
@@ -85,14 +85,15 @@ def test_the_training_jobs_surface_is_all_there() -> None:
 
 def test_the_answer_in_the_sink_has_these_fields_in_this_order() -> None:
     always = ("event_id", "score", "decision", "model", "version", "scored_at")
-    assert Answer.__struct_fields__ == (*always, "label", "labels", "scores")
+    assert Answer.__struct_fields__ == (*always, "label", "labels", "scores", "fallback")
     assert tuple(msgspec.json.decode(msgspec.json.encode(Answer("e", 0.5, None, "m", "v", "t")))) == always
 
 
 def test_the_reasons_for_rejection_keep_their_names() -> None:
     assert set(REASONS) == {
         *("tombstone", "too_large", "wrong_encoding", "not_json", "not_an_object", "duplicate_key", "missing_field"),
-        *("unknown_field", "wrong_type", "out_of_bounds", "unknown_value", "not_finite", "too_nested"),
+        *("unknown_field", "wrong_type", "out_of_bounds", "unknown_value", "unknown_model", "not_finite", "too_nested"),
+        "answer_too_large",
     }
 
 
@@ -102,7 +103,19 @@ def test_the_environment_variables_keep_their_names() -> None:
     }
     assert declared - {settings.PREFIX} == {
         *("EVENTSCORE_STORE", "EVENTSCORE_MODEL", "EVENTSCORE_CHANNEL", "EVENTSCORE_TRUSTED_KEYS", "EVENTSCORE_SINK"),
-        *("EVENTSCORE_REJECT_QUEUE_URL", "EVENTSCORE_SIGNING_KEY"),
+        *(
+            "EVENTSCORE_REJECT_QUEUE_URL",
+            "EVENTSCORE_IDEMPOTENCY_TABLE",
+            "EVENTSCORE_SIGNING_KEY",
+            "EVENTSCORE_REFRESH_SECONDS",
+            "EVENTSCORE_MAX_FILE_MB",
+        ),
+        *(
+            "EVENTSCORE_MODEL_FIELD",
+            "EVENTSCORE_MODEL_SOURCES",
+            "EVENTSCORE_MODEL_MEMORY_MB",
+            "EVENTSCORE_FALLBACK_CONTRACTS",
+        ),
     }
 
 

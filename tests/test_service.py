@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 import small_model
 from eventscore.artifact import Artifact
 from eventscore.delivery.rejection import PART_BYTES, rejection_messages
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation
 from eventscore.records import Record
+from eventscore.scorer import VersionScorer
 from eventscore.scoring import Answer, score_messages
 from eventscore.service import ScoringService
 
@@ -33,12 +34,12 @@ class FakeSink:
         self.taken: list[Message] = []
         self.calls = 0
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         self.calls += 1
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:
-                failures[position] = "throttled"
+                failures[position] = NotTaken("throttled")
             else:
                 self.taken.append(message)
         return failures
@@ -71,7 +72,7 @@ def test_every_record_ends_in_exactly_one_place(
     records = [Record(message, str(position)) for position, message in enumerate(messages)]
     some = st.frozensets(st.sampled_from([record.origin for record in records] or ["none"]))
     sink, rejects = FakeSink(data.draw(some)), FakeSink(data.draw(some))
-    result = service(sink, rejects).process(small_artifact, "sqs", records)
+    result = service(sink, rejects).process(VersionScorer(small_artifact), "sqs", records)
     returned = [records[position].origin for position in result.returned]
     assert sorted(sink.origins + rejects.origins + returned) == sorted(record.origin for record in records)
     assert result.received == result.scored + result.rejected.total() + len(result.returned)
@@ -105,14 +106,16 @@ def test_a_batch_of_any_size_is_one_run(small_artifact: Artifact, monkeypatch: p
     monkeypatch.setattr(small_artifact.session, "score", counted)
     sink = FakeSink()
     records = [Record(small_model.message(), str(position)) for position in range(count)]
-    service(sink, FakeSink()).process(small_artifact, "sqs", [*records, Record(b"poison", "p")])
+    service(sink, FakeSink()).process(VersionScorer(small_artifact), "sqs", [*records, Record(b"poison", "p")])
     assert runs == [count]
     assert sink.calls == 1
 
 
 def test_a_batch_of_nothing_but_poison_runs_no_graph_and_calls_no_sink(small_artifact: Artifact) -> None:
     sink, rejects = FakeSink(), FakeSink()
-    result = service(sink, rejects).process(small_artifact, "sqs", [Record(b"x", "1"), Record(None, "2")])
+    result = service(sink, rejects).process(
+        VersionScorer(small_artifact), "sqs", [Record(b"x", "1"), Record(None, "2")]
+    )
     assert (sink.calls, rejects.calls) == (0, 1)
     assert result.rejected == {"not_json": 1, "tombstone": 1}
 
@@ -121,7 +124,7 @@ def test_an_answer_says_what_was_decided_by_which_version_and_when(small_artifac
     sink = FakeSink()
     fields = small_model.event(amount=500, order=42)
     record = Record(json.dumps(fields).encode(), "m-1")
-    service(sink, FakeSink()).process(small_artifact, "sqs", [record])
+    service(sink, FakeSink()).process(VersionScorer(small_artifact), "sqs", [record])
     answer = json.loads(sink.taken[0].body)
     assert answer.pop("score") == pytest.approx(small_model.expected_score(fields), abs=1e-6)
     assert answer == {
@@ -137,7 +140,7 @@ def test_an_answer_says_what_was_decided_by_which_version_and_when(small_artifac
 def test_a_rejection_holds_the_original_bytes_the_reason_and_where_it_came_from(small_artifact: Artifact) -> None:
     rejects = FakeSink()
     payload = small_model.message(amount="\x00twelve")
-    service(FakeSink(), rejects).process(small_artifact, "kinesis", [Record(payload, "shard:7")])
+    service(FakeSink(), rejects).process(VersionScorer(small_artifact), "kinesis", [Record(payload, "shard:7")])
     rejection = json.loads(rejects.taken[0].body)
     assert base64.b64decode(rejection.pop("payload")) == payload
     assert rejection == {
@@ -169,13 +172,17 @@ def test_a_record_too_large_for_one_message_is_rejected_in_parts_and_nothing_is_
 
 def test_a_record_of_which_one_part_was_not_taken_is_returned(small_artifact: Artifact) -> None:
     class TakesOnlyFirstParts(FakeSink):
-        def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
             return {
-                i: "throttled" for i, message in enumerate(messages) if msgspec.json.decode(message.body)["part"] > 1
+                i: NotTaken("throttled")
+                for i, message in enumerate(messages)
+                if msgspec.json.decode(message.body)["part"] > 1
             }
 
     big = Record(b"x" * (PART_BYTES + 1), "big")
-    result = service(FakeSink(), TakesOnlyFirstParts()).process(small_artifact, "sqs", [big, Record(b"y", "small")])
+    result = service(FakeSink(), TakesOnlyFirstParts()).process(
+        VersionScorer(small_artifact), "sqs", [big, Record(b"y", "small")]
+    )
     assert list(result.returned) == [0]
     assert result.rejected == {"not_json": 1}
 

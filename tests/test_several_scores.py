@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import numpy as np
 import onnx
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import small_model
 from eventscore.artifact import Artifact, prove
 from eventscore.contract import Contract, parse_contract
-from eventscore.errors import ArtifactRefused, GoldenMismatch, GraphInvalid
-from eventscore.manifest import CONTRACT, GOLDEN, GRAPH
-from eventscore.scoring import Answer, score_messages
+from eventscore.errors import ArtifactRefused, GoldenMismatch, GraphInvalid, ManifestInvalid
+from eventscore.manifest import CONTRACT, GOLDEN, GRAPH, parse_manifest
+from eventscore.scoring import Answer, score_messages, timestamp
+from eventscore.served_manifest import parse_served_manifest
 
 TOML = """\
 format = 1
@@ -166,13 +169,24 @@ def test_the_contract_names_the_columns_of_the_score_and_of_the_truth() -> None:
     assert (number.outputs, number.label_fields) == ((), ("minutes",))
 
 
-def test_golden_scores_may_differ_by_more_than_a_half_only_where_they_are_no_probabilities(
-    small_artifact: Artifact,
-) -> None:
-    manifest = small_artifact.manifest
-    document = json.loads(manifest.to_bytes())
+def test_golden_scores_may_differ_by_more_than_a_half_only_where_they_are_no_probabilities() -> None:
+    document = json.loads(small_model.manifest("v1", small_model.files()).to_bytes())
     document["golden"]["tolerance"] = 2.0
-    with pytest.raises(ValueError, match=r"expected less than 0\.5, got 2"):
-        type(manifest).model_validate_json(json.dumps(document))
+    for read in (parse_manifest, parse_served_manifest):
+        with pytest.raises(ManifestInvalid, match=r"expected less than 0\.5, got 2"):
+            read(json.dumps(document).encode(), "key", model="small", version="v1")
     document["task"] = "regression"
-    assert type(manifest).model_validate_json(json.dumps(document)).golden.tolerance == 2.0
+    for read in (parse_manifest, parse_served_manifest):
+        assert read(json.dumps(document).encode(), "key", model="small", version="v1").golden.tolerance == 2.0
+
+
+@given(
+    st.datetimes(
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
+    )
+)
+def test_a_time_is_told_in_utc_to_the_millisecond_that_has_passed(moment: datetime) -> None:
+    assume(datetime(2, 1, 1, tzinfo=UTC) < moment < datetime(9998, 1, 1, tzinfo=UTC))
+    in_utc = moment.astimezone(UTC)
+    expected = in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    assert timestamp(moment) == f"{expected}Z"

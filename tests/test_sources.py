@@ -80,6 +80,33 @@ def test_kafka_values_become_records_that_carry_partition_and_offset(source: str
     ]
 
 
+def test_what_a_schema_registry_says_about_a_record_is_left_alone() -> None:
+    invocation = kafka({"t-0": [b'{"order": "o-1"}']})
+    [record] = invocation["records"]["t-0"]
+    record |= {
+        "key": "AA==",
+        "headers": [{"trace": [49]}],
+        "keySchemaMetadata": {"dataFormat": "AVRO", "schemaId": "7"},
+    }
+    record["valueSchemaMetadata"] = {"dataFormat": "PROTOBUF", "schemaId": "1f3a-9"}
+    [read] = recognise(invocation).records(invocation)
+    assert (read.payload, read.origin) == (b'{"order": "o-1"}', "t-0@10")
+
+
+@pytest.mark.parametrize(
+    ("invocation", "lanes"),
+    [
+        (sqs("a", "b"), None),
+        (sqs("a", "b", fifo=True), ["fifo", "fifo"]),
+        (kinesis(b"a", b"b"), ["shard", "shard"]),
+        (kafka({"t-0": [b"a", None], "t-1": [b"b"]}), ["t-0", "t-0", "t-1"]),
+        ({"Records": []}, None),
+    ],
+)
+def test_a_source_says_which_records_come_back_together(invocation: Any, lanes: list[str] | None) -> None:
+    assert recognise(invocation).lanes(invocation) == lanes
+
+
 def test_what_is_no_base64_stays_as_it_came() -> None:
     invocation = kinesis(b"a")
     invocation["Records"][0]["kinesis"]["data"] = "no base64!"

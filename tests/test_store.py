@@ -292,3 +292,55 @@ def test_a_folder_store_keeps_nothing_but_its_objects(tmp_path: Path, signer: Ed
 def test_a_path_may_hold_what_a_url_may_not(tmp_path: Path, name: str) -> None:
     assert open_store(str(tmp_path / name)).url == str(tmp_path / name)
     assert open_store(f"s3://models/{name}").url == f"s3://models/{name}"
+
+
+def test_a_conditional_read_answers_only_where_the_object_changed(store: ObjectStore) -> None:
+    store.replace("pointer", b"1", None)
+    seen = store.read("pointer")
+    assert store.read_if_changed("pointer", seen.etag) is None
+    store.replace("pointer", b"2", seen.etag)
+    changed = store.read_if_changed("pointer", seen.etag)
+    assert changed == store.read("pointer")
+    assert changed is not None
+    assert changed.content == b"2"
+    with pytest.raises(NotInStore, match="nowhere"):
+        store.read_if_changed("nowhere", seen.etag)
+    with pytest.raises(ObjectTooLarge):
+        store.read_if_changed("pointer", seen.etag, 0)
+
+
+def test_channels_are_read_again_only_where_they_changed(store: ObjectStore, signer: Ed25519Signer) -> None:
+    versions = ModelVersions(store, small_model.MODEL)
+    none_yet = versions.channels()
+    assert versions.changed_channels(none_yet) is None
+    small_model.publish(store, signer, "v1")
+    seen = versions.changed_channels(none_yet)
+    assert seen is not None
+    assert dict(seen.versions) == {"live": "v1"}
+    assert versions.changed_channels(seen) is None
+    small_model.publish(store, signer, "v2")
+    changed = versions.changed_channels(seen)
+    assert changed is not None
+    assert dict(changed.versions) == {"live": "v2", "previous": "v1"}
+
+
+def test_a_pointer_that_is_what_it_was_is_one_request_answered_with_not_modified(signer: Ed25519Signer) -> None:
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="models")
+        versions = small_model.publish(S3Store("models", "", client), signer)
+        seen = versions.channels()
+        answers: list[int] = []
+        client.meta.events.register(
+            "after-call.s3", lambda http_response, **_: answers.append(http_response.status_code)
+        )
+        assert versions.changed_channels(seen) is None
+        assert answers == [304]
+
+
+def test_a_file_larger_than_this_reader_takes_is_refused_unread(store: ObjectStore, signer: Ed25519Signer) -> None:
+    small_model.publish(store, signer)
+    graph_bytes = len(small_model.graph())
+    assert ModelVersions(store, small_model.MODEL, graph_bytes).read_file("v1", "model.onnx") == small_model.graph()
+    with pytest.raises(ObjectTooLarge, match=f"model.onnx: refused: expected at most {graph_bytes - 1} bytes"):
+        ModelVersions(store, small_model.MODEL, graph_bytes - 1).read_file("v1", "model.onnx")

@@ -1,5 +1,6 @@
 """The stack promises what the function relies on: partial batches, time to retry, encryption, and no right too many."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from eventscore import settings
+from eventscore.delivery import idempotency
 from eventscore.store.versions import CHANNEL_NAMES
 
 ROOT = Path(__file__).parent.parent
@@ -19,9 +21,16 @@ MEBIBYTE = 2**20
 ENVIRONMENT = {
     settings.STORE,
     settings.MODEL,
+    settings.MODEL_FIELD,
+    settings.MODEL_SOURCES,
+    settings.MODEL_MEMORY_MB,
+    settings.REFRESH_SECONDS,
+    settings.MAX_FILE_MB,
+    settings.FALLBACK_CONTRACTS,
     settings.CHANNEL,
     settings.TRUSTED_KEYS,
     settings.SINK,
+    settings.IDEMPOTENCY_TABLE,
     settings.REJECT_QUEUE_URL,
     "POWERTOOLS_SERVICE_NAME",
     "POWERTOOLS_METRICS_NAMESPACE",
@@ -126,6 +135,19 @@ def test_streams_give_up_on_a_record_after_a_while_and_say_where_it_lies(templat
             assert "ProvisionedPollerConfig" in mapping, "partial batch responses are documented for these only"
 
 
+def test_avro_and_protobuf_on_kafka_reach_the_function_as_json(template: dict[str, Any]) -> None:
+    mappings = properties(template, "AWS::Lambda::EventSourceMapping")
+    for name, section in (
+        ("MskMapping", "AmazonManagedKafkaEventSourceConfig"),
+        ("SelfManagedKafkaMapping", "SelfManagedKafkaEventSourceConfig"),
+    ):
+        condition, registry, otherwise = mappings[name][section]["SchemaRegistryConfig"]["Fn::If"]
+        assert (condition, otherwise) == ("UseSchemaRegistry", {"Ref": "AWS::NoValue"})
+        assert registry["EventRecordFormat"] == "JSON", "the function reads nothing else"
+        assert registry["SchemaRegistryURI"] == {"Ref": "KafkaSchemaRegistryUri"}
+        assert registry["SchemaValidationConfigs"] == [{"Attribute": "VALUE"}]
+
+
 def test_a_message_stays_invisible_for_six_timeouts_and_then_goes_to_the_dead_letters(template: dict[str, Any]) -> None:
     [function] = properties(template, "AWS::Serverless::Function").values()
     queue = properties(template, "AWS::SQS::Queue")["EventQueue"]
@@ -161,12 +183,58 @@ def test_roles_name_every_action_and_every_resource(template: dict[str, Any]) ->
                 assert actions <= MAY_NAME_ANY_RESOURCE
 
 
+def test_the_function_may_send_to_the_sinks_that_it_is_given_and_to_no_others(template: dict[str, Any]) -> None:
+    role = properties(template, "AWS::IAM::Role")["ScoreRole"]
+    sending = {"sqs:SendMessage", "kinesis:PutRecords", "events:PutEvents", "firehose:PutRecordBatch", "sns:Publish"}
+    named = [made["Resource"] for made in statements(role) if set(as_list(made["Action"])) == sending]
+    assert named == [{"Ref": "SinkArns"}]
+    assert template["Parameters"]["SinkArns"]["Default"] == ""
+    [function] = properties(template, "AWS::Serverless::Function").values()
+    own = {"Fn::If": ["OwnSink", {"Fn::Sub": "sqs:${SinkQueue}"}, {"Ref": "Sink"}]}
+    assert function["Environment"]["Variables"]["EVENTSCORE_SINK"] == {"Fn::Join": [";", [own, {"Ref": "MoreSinks"}]]}
+
+
+def test_the_table_of_sent_events_is_the_one_that_the_function_reads(template: dict[str, Any]) -> None:
+    [table] = properties(template, "AWS::DynamoDB::Table").values()
+    assert table["KeySchema"] == [{"AttributeName": idempotency.KEY, "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": idempotency.EXPIRES_AT, "Enabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    role = properties(template, "AWS::IAM::Role")["ScoreRole"]
+    on_it = [made for made in statements(role) if "dynamodb" in str(made["Action"])]
+    assert [(made["Action"], made["Resource"]) for made in on_it] == [
+        (["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"], {"Fn::GetAtt": "IdempotencyTable.Arn"})
+    ]
+
+
+def test_the_kafka_client_is_carried_only_where_it_is_asked_for(template: dict[str, Any]) -> None:
+    assert template["Parameters"]["EnableKafkaSink"]["Default"] == "false"
+    assert template["Resources"]["KafkaLayer"]["Condition"] == "UseKafkaSink"
+    [function] = properties(template, "AWS::Serverless::Function").values()
+    _, with_kafka, without = function["Layers"]["Fn::If"]
+    assert with_kafka == [*without, {"Ref": "KafkaLayer"}]
+
+
 def test_the_function_reads_its_own_model_and_writes_no_object(template: dict[str, Any]) -> None:
     role = properties(template, "AWS::IAM::Role")["ScoreRole"]
     on_s3 = [made for made in statements(role) if any(action.startswith("s3:") for action in as_list(made["Action"]))]
-    assert [(made["Action"], made["Resource"]) for made in on_s3] == [
-        ("s3:GetObject", {"Fn::Sub": "${ModelBucket.Arn}/${Model}/*"})
-    ]
+    only_its_own = ["UseMoreModels", {"Fn::Sub": "${ModelBucket.Arn}/*"}, {"Fn::Sub": "${ModelBucket.Arn}/${Model}/*"}]
+    assert [(made["Action"], made["Resource"]) for made in on_s3] == [("s3:GetObject", {"Fn::If": only_its_own})]
+
+
+def test_the_parameters_of_the_models_have_the_defaults_of_the_settings(template: dict[str, Any]) -> None:
+    [function] = properties(template, "AWS::Serverless::Function").values()
+    defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+    variables = {
+        name: str(defaults[value["Ref"]])
+        for name, value in function["Environment"]["Variables"].items()
+        if name.startswith(settings.PREFIX) and isinstance(value, dict) and defaults.get(value.get("Ref")) is not None
+    }
+    assert len(variables) == 7
+    key = base64.b64encode(bytes(32)).decode()
+    needed = {settings.STORE: "s3://b", settings.MODEL: "m", settings.TRUSTED_KEYS: key}
+    from_environment = settings.Settings.from_environment
+    assert from_environment({**needed, **variables}) == from_environment(needed)
 
 
 def test_the_scheduler_sends_what_the_function_knows_as_a_warm_up(template: dict[str, Any]) -> None:
@@ -219,8 +287,10 @@ def test_sam_builds_the_function_and_layers_that_lambda_accepts(tmp_path: Path) 
         for folder in built.iterdir()
         if folder.is_dir()
     }
-    assert sizes.keys() == {"ScoreFunction", "RuntimeLayer", "CoreLayer"}
+    assert sizes.keys() == {"ScoreFunction", "RuntimeLayer", "CoreLayer", "KafkaLayer"}
     assert [path.name for path in (built / "ScoreFunction").iterdir()] == ["app.py"]
     assert (built / "CoreLayer/python/eventscore/__init__.py").is_file()
     assert sizes["RuntimeLayer"] + sizes["CoreLayer"] < 100 * MEBIBYTE
+    assert (built / "KafkaLayer/python/confluent_kafka/__init__.py").is_file()
+    assert sizes["KafkaLayer"] < 30 * MEBIBYTE
     assert sum(sizes.values()) < 250 * MEBIBYTE, "Lambda's limit for a function with its layers"

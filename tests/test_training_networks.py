@@ -191,9 +191,14 @@ def test_robust_scaling_is_blind_to_an_outlier_and_quantiles_make_a_number_norma
     assert 0.9 < amounts.std() < 1.1
 
 
-def test_a_lone_number_is_ranked_alike_alone_and_in_a_batch() -> None:
+@pytest.mark.parametrize("number_embedding", ["none", "piecewise-linear"])
+@pytest.mark.parametrize("scaling", ["quantile", "robust"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lone_number_is_scored_alike_alone_and_in_a_batch(kind: str, scaling: str, number_embedding: str) -> None:
     contract = CONTRACT.model_copy(update={"features": {"weight": CONTRACT.features["weight"]}})
-    config = NetworkConfig(scaling="quantile", widths=(8,))
+    config = NetworkConfig.model_validate(
+        {"kind": kind, "scaling": scaling, "number_embedding": number_embedding, "widths": (8,)}
+    )
     encoding = learn_encoding(TRAIN, contract, config)
     numbers, rows = encoding.encode(TRAIN.columns, contract)
     network = build_network(encoding, numbers, config)

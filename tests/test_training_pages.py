@@ -72,7 +72,7 @@ class Made:
 
     def __init__(self, task: str) -> None:
         self.contract = contract(task)
-        # Until the table's reader knows every label, it reads the orders' own; only its columns are looked at.
+        # Read with the orders' own label: only the columns are looked at.
         columns = check_table(orders.frame(ROWS), orders.contract(), "test", "orders", "0" * 64).columns
         label, self.int8 = made(task.split(maxsplit=1)[0], ROWS)
         self.label = None if "without" in task else label
@@ -210,6 +210,12 @@ def test_int8_is_judged_by_the_figure_of_the_task() -> None:
     assert alone.int8_loss(None, reference, alone.comparable(2 * errors, errors)) > 0.1
     assert alone.int8_loss(None, reference, alone.comparable(errors * np.float32(1 + 1e-6), errors)) < 0.01
     assert (judges["binary"].comparable(ranked, errors) == ranked).all()
+
+
+def test_zeros_of_a_table_without_a_label_are_no_truth() -> None:
+    judge, ranks = judge_of(contract("anomaly without a label")), np.linspace(0, 1, 50).astype(np.float32)
+    assert set(judge.metrics(np.zeros(50, np.int8), ranks)) == {"rank_error", "mean_score"}
+    assert set(judge.figures(np.zeros(50, np.int8), ranks).measure(np.ones(50))) == {"rank_error", "mean_score"}
 
 
 def test_a_value_below_the_first_band_is_decided_as_the_first() -> None:

@@ -14,13 +14,13 @@ from eventscore.settings import SIGNING_KEY
 from eventscore.store.versions import CHANNEL_NAMES
 from eventscore_cli.options import signing_key_option, trusted_keys_option
 from eventscore_cli.publishing import Publisher
+from eventscore_training.figures import TITLES
 
 _SHORT = {
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "log_loss": "log loss",
+    **TITLES,
     "calibration_error": "ECE",
     "mean_score": "mean",
+    "mean_truth": "mean truth",
     "positive_share": "positives",
 }
 
@@ -124,7 +124,9 @@ def command(
     names = [_SHORT.get(name, name) for name in trained.report.metrics["int8"]]
     table = Table("test part", *names, box=None, pad_edge=False)
     for precision, metrics in trained.report.metrics.items():
-        table.add_row(precision, *(f"{value:.4f}" for value in metrics.values()))
+        table.add_row(
+            precision, *(f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}" for value in metrics.values())
+        )
     console.print(table)
     for gate in trained.report.gates:
         sign = "[green]passed[/green]" if gate.passed else "[red]missed[/red]"

@@ -14,6 +14,7 @@ from eventscore.signing import Ed25519Verifier
 from eventscore.store.location import open_store
 from eventscore.store.versions import ModelVersions
 from eventscore_cli.options import store_option, trusted_keys_option, verifier
+from eventscore_training.figures import TITLES, compared_figures
 
 
 @click.command()
@@ -32,24 +33,29 @@ def command(model: str, store: str, trusted_keys: Sequence[str]) -> None:
         raise click.ClickException(f"{versions.store.url} holds no version of {model!r}")
     trusted = verifier(trusted_keys)
     channels = versions.channels().versions
-    table = Table(
-        "version", "channels", "made", "ROC-AUC int8", "log loss", "size", "signature", box=None, pad_edge=False
-    )
+    found: dict[str, tuple[Manifest, str] | str] = {}
     for name in names:
-        pointing = ", ".join(channel for channel, version in channels.items() if version == name)
         try:
-            manifest, signed_by = _read(versions, name, trusted)
+            found[name] = _read(versions, name, trusted)
         except ArtifactRefused as error:
-            table.add_row(name, pointing, "", "", "", "", f"[red]{type(error).__name__}[/red]")
+            found[name] = type(error).__name__
+    figures = _figures([each[0] for each in found.values() if not isinstance(each, str)])
+    main, *others = (TITLES[figure] for figure in figures)
+    titles = (f"{main} int8", *others)
+    table = Table("version", "channels", "made", *titles, "size", "signature", box=None, pad_edge=False)
+    for name, read in found.items():
+        pointing = ", ".join(channel for channel, version in channels.items() if version == name)
+        if isinstance(read, str):
+            table.add_row(name, pointing, "", *("" for _ in figures), "", f"[red]{read}[/red]")
             continue
+        manifest, signed_by = read
         metrics = manifest.metrics.get("int8", {})
         size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
         table.add_row(
             name,
             pointing,
             f"{manifest.created_at:%Y-%m-%d %H:%M}",
-            _figure(metrics.get("roc_auc")),
-            _figure(metrics.get("log_loss")),
+            *(_figure(metrics.get(figure)) for figure in figures),
             f"{size_bytes / 1e6:.2f} MB",
             f"{signed_by} trusted",
         )
@@ -63,5 +69,15 @@ def _read(versions: ModelVersions, version: str, trusted: Ed25519Verifier) -> tu
     return parse_manifest(files[MANIFEST], key, model=versions.model, version=version), signed_by
 
 
+def _figures(manifests: Sequence[Manifest]) -> tuple[str, ...]:
+    """The figures that judge the newest version's task; those of a binary model where no manifest can be read."""
+    if not manifests:
+        return tuple(figure.name for figure in compared_figures("binary"))
+    newest = max(manifests, key=lambda each: each.created_at)
+    metrics = newest.metrics.get("int8", {})
+    labelled, quantile = "roc_auc" in metrics, 0.5 if "pinball_loss" in metrics else None
+    return tuple(figure.name for figure in compared_figures(newest.task, labelled, quantile))
+
+
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

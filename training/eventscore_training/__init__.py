@@ -10,8 +10,9 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `batches`, `dropout`, `precision`, `compilation`, `threads`: what makes a step fast;
 - `ranks`, `distributed`, `launch`: several processes at once;
 - `export`, `quantize`, `calibrate`: the one graph from raw fields to a calibrated score, in int8;
-- `evaluate`, `gates`: how good it is, and whether that is enough;
-- `baseline`, `golden`, `report`: what travels with it;
+- `figures`, `weighted`, `evaluate`, `judges`: how good it is, in the figures of its task; `gates`, `live`: whether that is enough;
+- `evidence` (`bootstrap`, `slices`, `importance`, `latency`): how sure that is, where it is weak, what it rests on, what it costs;
+- `baseline`, `golden`, `report` (`page`, `pages`, `bands`, `plots`, `plots_several`, `plots_amounts`): what travels with it;
 - `tracking`: MLflow, where it is asked for;
 - `tune`, `tuned_text`: the search for a better configuration;
 - `publish`: manifest, signature, model store;

@@ -78,17 +78,18 @@ class NetworkConfig(_Section):
 class FitConfig(_Section):
     """How the network learns. ``loss``: ``auto`` fits the task: ``cross-entropy`` (binary, multiclass, multilabel), ``mse``
     (regression, which also has ``mae``, ``huber`` and ``quantile``), ``reconstruction`` (anomaly). ``quantile``: what is predicted
-    instead of the mean; ``huber_delta``: from how many standard deviations on an error counts linearly. ``value_dropout`` of the category values are taken for unseen, so the shared row learns.
+    instead of the mean; ``huber_delta``: from how many standard deviations on an error counts linearly. ``value_dropout`` of the
+    category values are taken for unseen, so the shared row learns.
 
     ``schedule``: the learning rate rises over the first ``warm_up`` share of all steps, then stays (``constant``), is
     multiplied by ``step_factor`` after every ``step_epochs`` (``step``), or falls to nothing (``cosine``). ``gradient_clip``:
     the longest gradient, 0 for any. ``class_weights``: ``balanced`` lets all classes weigh the same; calibration mends the
     probabilities that this moves. ``seeds``: how many networks are trained; the best on the validation table is kept.
     ``sanity``: first let a copy learn 128 rows by heart, and stop where it cannot. Training stops early when ``patience``
-    evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table (``auto``: what the loss stands for); the
-    best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32. ``compile``: torch.compile;
-    ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table may take on the device; a
-    larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
+    evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table (``auto``: what the
+    loss stands for); the best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32.
+    ``compile``: torch.compile; ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table
+    may take on the device; a larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
     """
 
     loss: Literal["auto", "cross-entropy", "mse", "mae", "huber", "quantile", "reconstruction"] = "auto"

@@ -162,7 +162,7 @@ def _model(graph: GraphNodes, contract: Contract) -> onnx.ModelProto:
         inputs.append(helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["n", len(contract.numbers)]))
     if contract.categories:
         inputs.append(helper.make_tensor_value_info("categories", TensorProto.STRING, ["n", len(contract.categories)]))
-    shape = ["n", len(contract.outputs)] if contract.outputs else ["n"]
+    shape: list[str | int | None] = ["n", len(contract.outputs)] if contract.outputs else ["n"]
     outputs = [helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, shape)]
     model = helper.make_model(
         helper.make_graph(graph.nodes, contract.model.name, inputs, outputs, graph.constants),

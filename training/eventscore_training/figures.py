@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventscore.contract_grammar import Task
-
 CALIBRATION_BINS = 15
 
 
@@ -74,14 +72,14 @@ TITLES: Mapping[str, str] = {
 """Each figure's name in words."""
 
 
-def compared_figures(task: Task, labelled: bool = True, quantile: float | None = None) -> tuple[Figure, ...]:
+def compared_figures(task: str, labelled: bool = True, quantile: float | None = None) -> tuple[Figure, ...]:
     """The figures in which a version must not be worse than the live one; the first is the main one."""
     if task == "anomaly" and not labelled:
         return (RANK_ERROR,)
     return (PINBALL_LOSS,) if quantile is not None else _COMPARED[task]
 
 
-def main_figure(task: Task, labelled: bool = True, quantile: float | None = None) -> Figure:
+def main_figure(task: str, labelled: bool = True, quantile: float | None = None) -> Figure:
     """The figure that judges a model of ``task``.
 
     Areas under the ROC curve are macro averages where there are several scores. ``labelled`` False: an anomaly model without known

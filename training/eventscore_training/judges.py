@@ -20,7 +20,7 @@ from eventscore_training.figures import RMSE, ROC_AUC, Figure, compared_figures
 from eventscore_training.weighted import Weighted, weighted
 
 Truth = NDArray[Any] | None
-"""As `Table.label` holds it; None where an anomaly model knows no anomalies."""
+"""As `Table.label` holds it; None, or zeros that nobody reads, where an anomaly model knows no anomalies."""
 Scores = NDArray[np.floating]
 """As the graph answers them: ``[n]``, or ``[n, outputs]``."""
 
@@ -65,11 +65,11 @@ class Judge:
 
     def figures(self, label: Truth, scores: Scores) -> Weighted:
         """The figures of rows that may count several times."""
-        return weighted(self.task, label, scores, threshold=self.threshold, quantile=self.quantile)
+        return weighted(self.task, self._known(label), scores, threshold=self.threshold, quantile=self.quantile)
 
     def metrics(self, label: Truth, scores: Scores) -> dict[str, float]:
         """The figures by name; one that the rows do not have is left out."""
-        return metrics_of(self.task, label, scores, threshold=self.threshold, quantile=self.quantile)
+        return metrics_of(self.task, self._known(label), scores, threshold=self.threshold, quantile=self.quantile)
 
     @property
     def main(self) -> Figure:
@@ -120,6 +120,10 @@ class Judge:
         if figure is None:
             return "mean move of a rank"
         return "increase of RMSE" if figure is RMSE else "loss of ROC-AUC"
+
+    def _known(self, label: Truth) -> Truth:
+        """Where the contract names no label, a table's is all zeros, and says nothing."""
+        return label if self.labelled else None
 
     @property
     def _int8(self) -> Int8Limit:

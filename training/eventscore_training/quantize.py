@@ -49,7 +49,7 @@ class Recipe:
 
 
 def layers_of(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the matrix products that may be quantized, in the order of the computation; the head, the wide part and means are none of them."""
+    """Names of the matrix products that may be quantized, in the order of the computation: not the head, the wide part, means."""
     return tuple(node.name for node in model.graph.node if node.op_type in _OPERATORS and node.name not in _IN_FLOAT)
 
 

@@ -6,12 +6,11 @@ Nothing of a version reaches the parser of the next step before the step at hand
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from eventscore.columns import ColumnBuilder
-from eventscore.contract import Contract, parse_contract
 from eventscore.decoding import EventDecoder
 from eventscore.errors import (
     ContractInvalid,
@@ -21,21 +20,27 @@ from eventscore.errors import (
     GraphInvalid,
     ManifestInvalid,
 )
-from eventscore.manifest import (
+from eventscore.graph_inspection import inspect_graph
+from eventscore.served_contract import ServedContract, parse_served_contract
+from eventscore.served_manifest import (
     CONTRACT,
     GOLDEN,
     GRAPH,
     MANIFEST,
+    PULLED_FILES,
     SERVED_FILES,
     SIGNATURE,
-    FileEntry,
-    Manifest,
-    parse_manifest,
+    ServedFile,
+    ServedManifest,
+    parse_served_manifest,
 )
 from eventscore.session import ScoringSession
 from eventscore.signing import Verifier
 from eventscore.stopwatch import Stopwatch
 from eventscore.store.versions import ModelVersions
+
+if TYPE_CHECKING:
+    from eventscore.manifest import FileEntry, Manifest
 
 
 class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,18 +50,27 @@ class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: float | tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(msgspec.Struct, frozen=True):
     """A verified version, ready to score."""
 
     model: str
     version: str
-    contract: Contract
-    manifest: Manifest
+    contract: ServedContract
+    manifest: Manifest | ServedManifest
     signed_by: str
     decoder: EventDecoder
     columns: ColumnBuilder
     session: ScoringSession
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the version is reckoned to hold in memory."""
+        return _MEMORY_OF_A_VERSION_BYTES + _MEMORY_PER_GRAPH_BYTE * self.manifest.files[GRAPH].size_bytes
+
+
+_MEMORY_PER_GRAPH_BYTE = 9
+"""What a vocabulary, the most expensive part of a graph, takes for each byte of its file; weights take two (benchmarks/model_memory.py)."""
+_MEMORY_OF_A_VERSION_BYTES = 2**20
 
 
 def load_artifact(
@@ -71,22 +85,40 @@ def load_artifact(
     """
     watch = watch or Stopwatch()
     with watch.part("pull"):
-        files = versions.read_files(version, (MANIFEST, SIGNATURE, *SERVED_FILES))
+        files = versions.read_files(version, PULLED_FILES)
+    return prove_pulled(versions, version, files, verifier, watch)
+
+
+def prove_pulled(
+    versions: ModelVersions, version: str, files: Mapping[str, bytes], verifier: Verifier, watch: Stopwatch
+) -> Artifact:
+    """Verify and load a version of which ``PULLED_FILES`` are here. Raises ``ArtifactRefused``."""
     with watch.part("verify"):
-        signed_by = verifier.verify(
-            files[MANIFEST],
-            files[SIGNATURE],
-            key=versions.key(version, MANIFEST),
-            signature_key=versions.key(version, SIGNATURE),
-        )
-        manifest = parse_manifest(
-            files[MANIFEST], versions.key(version, MANIFEST), model=versions.model, version=version
-        )
+        manifest, signed_by = _trusted_manifest(versions, version, files, verifier)
     return prove(manifest, files, signed_by, lambda name: versions.key(version, name), watch)
 
 
+def trusted_contract(versions: ModelVersions, version: str, verifier: Verifier) -> ServedContract:
+    """The contract of ``version``, signed and whole, whatever else may be wrong with the version. Raises as ``load_artifact`` does."""
+    files = versions.read_files(version, (MANIFEST, SIGNATURE, CONTRACT))
+    manifest, _ = _trusted_manifest(versions, version, files, verifier)
+    key = versions.key(version, CONTRACT)
+    check_digest(key, files[CONTRACT], manifest.files[CONTRACT])
+    return _contract(files[CONTRACT], key, manifest.model)
+
+
+def _trusted_manifest(
+    versions: ModelVersions, version: str, files: Mapping[str, bytes], verifier: Verifier
+) -> tuple[ServedManifest, str]:
+    """The manifest of a version, and the id of the trusted key that signed it."""
+    key = versions.key(version, MANIFEST)
+    signature_key = versions.key(version, SIGNATURE)
+    signed_by = verifier.verify(files[MANIFEST], files[SIGNATURE], key=key, signature_key=signature_key)
+    return parse_served_manifest(files[MANIFEST], key, model=versions.model, version=version), signed_by
+
+
 def prove(
-    manifest: Manifest,
+    manifest: Manifest | ServedManifest,
     files: Mapping[str, bytes],
     signed_by: str,
     key: Callable[[str], str],
@@ -102,6 +134,7 @@ def prove(
             check_digest(key(name), files[name], manifest.files[name])
     with watch.part("session"):
         contract = _contract(files[CONTRACT], key(CONTRACT), manifest.model)
+        inspect_graph(files[GRAPH], key(GRAPH))
         session = ScoringSession(files[GRAPH], contract, key(GRAPH))
         artifact = Artifact(
             model=manifest.model,
@@ -118,10 +151,10 @@ def prove(
     return artifact
 
 
-def check_digest(key: str, content: bytes, entry: FileEntry) -> None:
+def check_digest(key: str, content: bytes, entry: FileEntry | ServedFile) -> None:
     """Compare a file with its entry in the manifest. Raises ``DigestMismatch``."""
-    got = FileEntry.of(content)
-    if got != entry:
+    got = ServedFile.of(content)
+    if (got.sha256, got.size_bytes) != (entry.sha256, entry.size_bytes):
         raise DigestMismatch(
             key,
             f"SHA-256 {entry.sha256[:16]}... ({entry.size_bytes} bytes)",
@@ -138,8 +171,11 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
 
     """
     try:
-        lines = [msgspec.json.decode(line, type=GoldenEvent) for line in golden.splitlines()]
-        events = [artifact.decoder.decode(bytes(line.event)) for line in lines]
+        decode = msgspec.json.Decoder(GoldenEvent).decode
+        lines = [decode(line) for line in golden.splitlines()]
+        events, refused = artifact.decoder.decode_all([bytes(line.event) for line in lines])
+        if refused:
+            raise refused[min(refused)]
     except (msgspec.MsgspecError, UnicodeDecodeError, ContractViolation) as error:
         raise GraphInvalid(key, f"refused: a golden event does not fit the contract: {error}") from None
     if len(lines) != artifact.manifest.golden.events:
@@ -164,9 +200,9 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
                 raise GoldenMismatch(key, number, want, score, tolerance)
 
 
-def _contract(raw: bytes, key: str, model: str) -> Contract:
+def _contract(raw: bytes, key: str, model: str) -> ServedContract:
     try:
-        contract = parse_contract(raw, key)
+        contract = parse_served_contract(raw, key)
     except ContractInvalid as error:
         raise ManifestInvalid(key, f"refused: {'; '.join(error.problems)}") from None
     if contract.model.name != model:

@@ -6,25 +6,45 @@ Credentials, region and endpoints are found as boto3 finds them, by the same ses
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+import threading
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
-import botocore.session
-from botocore.config import Config
-
-_ATTEMPTS = 3
+if TYPE_CHECKING:
+    import botocore.session
 
 
-def client(service: str, *, connect_timeout_s: float, read_timeout_s: float) -> Any:
+def client(service: str, *, connect_timeout_s: float, read_timeout_s: float, attempts: int = 3) -> Any:
     """A client of ``service``. Raises botocore's errors where there is no region or the endpoint makes no sense."""
+    from botocore.config import Config
+
     config = Config(
         connect_timeout=connect_timeout_s,
         read_timeout=read_timeout_s,
-        retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts},
     )
     return _session().create_client(service, config=config)
 
 
 @cache
 def _session() -> botocore.session.Session:
+    import botocore.session
+
     return botocore.session.get_session()
+
+
+class DeferredClient:
+    """A client of ``service`` that is made, and botocore imported, when it is first called: an answer is not sent before it exists."""
+
+    def __init__(self, service: str, *, connect_timeout_s: float, read_timeout_s: float, attempts: int) -> None:
+        self._make = partial(
+            client, service, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s, attempts=attempts
+        )
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def __getattr__(self, operation: str) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._make()
+        return getattr(self._client, operation)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from eventscore.contract_fallback import FallbackSection, fallback_beside_the_contract
 from eventscore.contract_gates import Gates, GroupGates, SliceGates, gates_beside_the_task
 from eventscore.contract_grammar import (
     FLOAT32_MAX,
@@ -27,10 +28,9 @@ from eventscore.contract_grammar import (
 from eventscore.contract_label import LabelSection, label_beside_the_task
 from eventscore.contract_problems import problems_of
 from eventscore.errors import ContractInvalid
+from eventscore.served_contract import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, ServedContract, ServedFeature
 
 CONTRACT_FORMAT = 1
-DEFAULT_MAX_BYTES = 65_536
-DEFAULT_MAX_LENGTH = 256
 
 
 class ModelSection(Section):
@@ -134,6 +134,7 @@ class Contract(Section):
     features: dict[FieldName, Feature] = Field(min_length=1)
     label: LabelSection | None = None
     decisions: tuple[Decision, ...] = ()
+    fallback: FallbackSection | None = None
     gates: Gates = Gates()
 
     @field_validator("format", mode="before")
@@ -194,9 +195,13 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
-    def _gates_name_what_is_there(self) -> Self:
-        problem = gates_beside_the_task(self.gates, self.model.task, labelled=self.label is not None)
-        if problem:
+    def _fallback_and_gates_name_what_is_there(self) -> Self:
+        task, label = self.model.task, self.label
+        bands = [(decision.name, decision.start) for decision in self.decisions]
+        bounds = (label.min, label.max) if label else (None, None)
+        if problem := fallback_beside_the_contract(self.fallback, task, self.outputs, bands, bounds):
+            raise ValueError(problem)
+        if problem := gates_beside_the_task(self.gates, task, labelled=label is not None):
             raise ValueError(problem)
         slices, groups = self.gates.slices, self.gates.groups
         named = [("slices", field) for field in (slices.fields if slices else ())]
@@ -205,7 +210,7 @@ class Contract(Section):
                 raise ValueError(
                     f"gates.{section}: field {field!r} is the {'id' if field == self.event.id else 'label'} and makes no groups of events"
                 )
-        names = [decision.name for decision in self.decisions]
+        names = [name for name, _ in bands]
         if groups and groups.decision not in names:
             raise ValueError(
                 f"gates.groups.decision: expected one of the decisions ({', '.join(names) or 'none here'}), got {groups.decision!r}"
@@ -241,6 +246,9 @@ class Contract(Section):
         return tuple(name for name, feature in self.features.items() if feature.type == "category")
 
 
+AnyFeature = NumberFeature | CategoryFeature | BooleanFeature | ServedFeature
+AnyContract = Contract | ServedContract
+"""A contract, whoever read it: what decodes, builds columns and scores takes the person's and the function's (`served_contract`)."""
 _FEATURES: dict[str, type[Section]] = {"number": NumberFeature, "category": CategoryFeature, "boolean": BooleanFeature}
 
 
@@ -251,6 +259,7 @@ def _known_keys() -> dict[str, tuple[str, ...]]:
         "event": EventSection,
         "label": LabelSection,
         "decisions": Decision,
+        "fallback": FallbackSection,
         "gates": Gates,
         "gates.slices": SliceGates,
         "gates.groups": GroupGates,

@@ -6,8 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-FLOAT32_MAX = 3.4028234663852886e38
-"""Numbers are scaled in double precision and enter the network as float32: no event may hold more."""
+from eventscore.served_contract import FLOAT32_MAX
+
+__all__ = [
+    "FLOAT32_MAX",
+    "DecisionName",
+    "FieldName",
+    "Finite",
+    "Name",
+    "Section",
+    "Task",
+    "list_as_tuple",
+    "with_article",
+]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]

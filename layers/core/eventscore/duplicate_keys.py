@@ -1,64 +1,101 @@
-"""Finds a key that an event holds twice, at the price of counting colons.
+"""Finds a key that an event holds twice, at the price of counting quotation marks.
 
 JSON decoders keep the last of two equal keys and say nothing; which one the producer meant nobody knows, so the event is rejected.
-A second parse of each event would cost more than the first. But in an object without nesting and without escapes each key brings
-exactly one colon, and the only others stand in string values, which are decoded already. So where the number of colons is what the
-decoded event explains, no key is there twice; only otherwise is the event parsed again, slowly and surely.
+A second parse of each event would cost more than the first. But in a text without escapes a quotation mark only ever opens or closes
+a string: each key brings two, each string value two more, nothing else any. The decoded event tells which keys are there and which
+values are strings, so where the marks are as many as it explains, no key is there twice and none that the contract does not name.
+No event can have fewer, so the marks of a whole batch are counted at once: if the sums agree, each event's do. Only where they
+differ is an event parsed again, slowly and surely.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
-from eventscore.contract import Contract
+import numpy as np
+
+if TYPE_CHECKING:
+    from eventscore.contract import AnyContract
+
+ABSENT = float("nan")
+"""What the decoder puts in the place of an optional number or boolean that the message does not hold; ``null`` is None."""
+ABSENT_CATEGORY = ""
+"""The same for an optional category. No message holds it: a category has at least one character."""
+_TOGETHER = 64
+"""Events whose marks are counted together; a batch with one escape in it is not counted again as a whole."""
+_BACKSLASH, _MARK = ord("\\"), ord('"')
+_LONG = 4096
 
 
 class DuplicateKeys:
     """Looks for duplicate keys in messages that the decoder of the same contract has accepted."""
 
-    def __init__(self, contract: Contract) -> None:
-        numbers = [(f"n{i}", name) for i, name in enumerate(contract.numbers)]
-        categories = [(f"c{i}", name) for i, name in enumerate(contract.categories)]
-        self._optional = tuple(
-            (attribute, b'"%s":' % name.encode())
-            for attribute, name in (*numbers, *categories)
-            if contract.features[name].missing != "refuse"
-        )
-        self._strings = ("event_id", *(attribute for attribute, _ in categories))
+    def __init__(self, contract: AnyContract) -> None:
         own_key = contract.own_rollout_key is not None
-        if own_key:
-            self._strings = (*self._strings, "rollout_key")
-        self._keys = 1 + len(contract.features) + own_key + (contract.event.time is not None)
-        # An RFC 3339 time holds two colons, and may hold a third in its offset; then the time itself is looked at.
-        time = contract.event.time
-        self._time_colons = 0 if time is None else 2
-        self._find_times = None if time is None else re.compile(rb'"%s":\s*"([^"]*)"' % time.encode()).findall
+        self._ids = ("event_id", "rollout_key") if own_key else ("event_id",)
+        strings = len(self._ids) + (contract.event.time is not None) + len(contract.categories)
+        self._marks = 2 * (strings + len(contract.numbers)) + 2 * strings
+        self._numbers = _values_of("n", [contract.features[name].missing for name in contract.numbers])
+        self._categories = _values_of("c", [contract.features[name].missing for name in contract.categories])
 
-    def find(self, message: bytes, event: Any) -> str | None:
-        """The first key that the object in ``message`` holds more than once, None if there is none."""
-        if b"\\" not in message:
-            colons = self._keys + self._time_colons
-            for attribute in self._strings:
-                value = getattr(event, attribute)
-                if type(value) is str and ":" in value:
-                    colons += value.count(":")
-            for attribute, key in self._optional:
-                if getattr(event, attribute) is None and key not in message:
-                    colons -= 1
-            surplus = message.count(b":") - colons
-            if surplus == 0 or (surplus == 1 and self._has_offset_with_a_colon(message)):
-                return None
-        return _first_duplicate(message)
+    def suspects(self, messages: Sequence[bytes], events: Sequence[Any]) -> list[int]:
+        """The places of those that hold a key twice, an escape, or a field that the contract does not name."""
+        found: list[int] = []
+        for start in range(0, len(messages), _TOGETHER):
+            some, of = messages[start : start + _TOGETHER], events[start : start + _TOGETHER]
+            if not self._explained(some, of):
+                found += [
+                    start + place
+                    for place in range(len(some))
+                    if len(some) == 1 or not self._explained(some[place : place + 1], of[place : place + 1])
+                ]
+        return found
 
-    def _has_offset_with_a_colon(self, message: bytes) -> bool:
-        """Whether the one time in ``message`` explains a surplus colon."""
-        times = self._find_times(message) if self._find_times is not None else []
-        return len(times) == 1 and times[0].count(b":") == self._time_colons + 1
+    def _explained(self, messages: Sequence[bytes], events: Sequence[Any]) -> bool:
+        """Whether the events explain all quotation marks of their messages, so that no key is there twice."""
+        text = b"".join(messages)
+        if _BACKSLASH in text:
+            return False
+        marks = self._marks * len(events)
+        for name in self._ids:
+            marks -= 2 * [type(getattr(event, name)) for event in events].count(int)
+        if self._numbers is not None:
+            marks -= 2 * list(chain.from_iterable(map(self._numbers, events))).count(ABSENT)
+        if self._categories is not None:
+            values = list(chain.from_iterable(map(self._categories, events)))
+            marks -= 4 * values.count(ABSENT_CATEGORY) + 2 * values.count(None)
+        return marks == _count_marks(text)
 
 
-def _first_duplicate(message: bytes) -> str | None:
+def _values_of(letter: str, missing: Sequence[str]) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Reads the optional ones among an event's fields ``<letter>0, <letter>1, ...``; None where all are required."""
+    names = [f"{letter}{place}" for place, what in enumerate(missing) if what != "refuse"]
+    if not names:
+        return None
+    if len(names) == 1:
+        one = attrgetter(names[0])
+        return lambda event: (one(event),)
+    return attrgetter(*names)
+
+
+def _count_marks(text: bytes) -> int:
+    if len(text) < _LONG:
+        return text.count(b'"')
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == _MARK))
+
+
+def first_duplicate(message: bytes) -> str | None:
+    """The first key that an object in ``message`` holds more than once, None if there is none.
+
+    Raises:
+        UnicodeDecodeError, RecursionError: from a field that the contract does not name.
+
+    """
+    import json  # only a suspect is parsed
+
     found: list[str] = []
 
     def remember(pairs: list[tuple[str, Any]]) -> None:

@@ -1,62 +1,109 @@
-"""The Lambda function: wires settings, model, sources and sinks, and handles every kind of invocation."""
+"""The function as Lambda calls it: every kind of invocation, what it is answered, and what is done when nobody waits any more.
+
+Imports are in the order of a cold start. What stands at the top is light and begins to pull the model; what scores (numpy, ONNX
+Runtime) is imported while the files are on their way.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
+# numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from eventscore.artifact import Artifact, load_artifact
-from eventscore.delivery.sink import Sink
-from eventscore.errors import EventscoreError, SettingsInvalid
-from eventscore.live_model import LiveModel
+from eventscore import snap_start
+from eventscore.errors import SettingsInvalid
+from eventscore.model_cache import Models, OneScorer
+from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
 from eventscore.process_age import process_age_ms
-from eventscore.records import Record
-from eventscore.scoring import Answer, score_messages
-from eventscore.service import BatchResult, ScoringService
-from eventscore.settings import REJECT_QUEUE_URL, SINK, Settings
-from eventscore.signing import Ed25519Verifier
+from eventscore.refresher import Refresher
+from eventscore.routing import Router
+from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer, VersionScorer
+from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
 from eventscore.stopwatch import Stopwatch
-from eventscore.store.location import open_store
-from eventscore.store.versions import ModelVersions
 from eventscore.telemetry import Telemetry
+from eventscore.time_left import TimeLeft
+from eventscore.wiring import check_queues, model_cache, scoring_service, telemetry_by_model
+
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
+    from eventscore.records import Record
+    from eventscore.service import BatchResult, ScoringService
+
+_PATIENCE_S: Final = 5.0
+"""How long an invocation whose events are delivered waits for a refresh that is due."""
+_RESERVE_S: Final = 2.0
+"""What must be left of the invocation's time behind that."""
+_RESTORE_PATIENCE_S: Final = 7.0
+"""How long a restored snapshot waits for it: Lambda gives restoring and hooks ten seconds together."""
 
 
 class ScoreFunction:
     """Scores SQS, Kinesis and Kafka batches, lists of events, and answers warm-ups.
 
-    ``service`` is None where the function has no sink and is only called directly.
+    ``service`` is None where the function has no sink and is only called directly. ``telemetry`` answers for each model who tells
+    of it, ``news`` is where models leave what they have to tell.
     """
 
-    def __init__(self, model: LiveModel, service: ScoringService | None, telemetry: Telemetry) -> None:
-        self._model = model
+    def __init__(
+        self,
+        models: Models,
+        router: Router,
+        service: ScoringService | None,
+        telemetry: Callable[[str], Telemetry],
+        news: deque[ModelNews],
+    ) -> None:
+        self._models = models
+        self._router = router
         self._service = service
         self._telemetry = telemetry
+        self._news = news
+        self._refresher = Refresher(models.held)
+        self._is_cold = True
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ScoreFunction:
-        """The function as the environment configures it, with its model loaded if it can be had.
+    def of(cls, artifact: Artifact, service: ScoringService | None, telemetry: Telemetry) -> ScoreFunction:
+        """A function that scores with one version, which is never looked after."""
+        router = Router((artifact.model,))
+        return cls(OneScorer(VersionScorer(artifact)), router, service, lambda model: telemetry, deque())
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.time
+    ) -> ScoreFunction:
+        """The function as the environment configures it, with its first model loaded if it can be had.
 
         A model that cannot be loaded does not end the cold start: the reason is logged and counted, and each
-        invocation tries again, so that a repaired store needs no deployment.
+        invocation tries again, so that a repaired store needs no deployment. ``clock`` answers seconds of wall time.
 
         Raises:
             SettingsInvalid: the environment is incomplete.
 
         """
         settings = Settings.from_environment(environment)
-        telemetry = Telemetry(settings.model, environment)
-        function = cls(LiveModel(lambda: _load(settings, telemetry)), _service(settings), telemetry)
-        with suppress(EventscoreError):  # told by telemetry; the first invocation tries again, and raises
-            function._artifact()
+        check_queues(settings)
+        news: deque[ModelNews] = deque()
+        models = model_cache(settings, clock, news.append)  # first: the pull begins here
+        function = cls(
+            models,
+            Router(settings.models, settings.model_field, settings.model_sources),
+            scoring_service(settings),
+            telemetry_by_model(environment),
+            news,
+        )
+        if settings.initialization in (PROVISIONED, SNAP_START):
+            function.load_all()
+        else:
+            function._load(settings.models[0])
+        if settings.initialization == SNAP_START:
+            snap_start.register(function.load_all, function.after_restore)
         return function
 
     def __call__(self, invocation: Any, context: Any) -> Any:
@@ -67,96 +114,172 @@ class ScoreFunction:
         Raises:
             InvocationNotRecognised: nobody sends such a thing.
             ArtifactRefused, StoreError: there is no model to score with. The source keeps the whole batch.
-            SettingsInvalid: a batch came, and no sink is configured.
+            SettingsInvalid: a batch came, and no sink is configured, or no model for its source.
 
         """
-        if is_warm_up(invocation):
-            artifact = self._artifact()
-            return {"model": artifact.model, "version": artifact.version}
+        self._refresher.invocation_begins()
+        self._tell_news()
         if is_direct(invocation):
-            return self._direct(invocation)
-        return self._batch(invocation)
+            answers = self._direct(invocation)
+            self._refresher.start()  # the answers are on their way to somebody who waits for them
+            return answers
+        if is_warm_up(invocation):
+            self._scorer(self._router.models[0])
+            self._refresh(context)
+            return self._warm()
+        response = self._batch(invocation, TimeLeft.of(context))
+        self._refresh(context)
+        return response
 
-    def _batch(self, invocation: Any) -> Any:
-        began = time.perf_counter()
+    def load_all(self) -> None:
+        """Load every model before there are events: for provisioned concurrency, and for what goes into a snapshot. Never raises."""
+        for model in self._router.models:
+            self._load(model)
+
+    def after_restore(self) -> None:
+        """Catch up on what happened since the snapshot was taken, which may be weeks ago. Never raises."""
+        import random
+
+        random.seed()  # every environment of this snapshot would wait the same random times
+        self._refresher.invocation_begins()
+        self._load(self._router.models[0])
+        for live in self._models.held():
+            live.look_at_once()
+        self._refresher.start()
+        self._refresher.wait(_RESTORE_PATIENCE_S)
+        self._tell_news()
+
+    def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         source = recognise(invocation)
         if self._service is None:
             raise SettingsInvalid(f"{SINK} and {REJECT_QUEUE_URL}", "both, to score a batch", None)
-        records = source.records(invocation)
+        records, lanes = source.records(invocation), source.lanes(invocation)
+        returned: dict[int, str] = {}
+        failures: list[Exception] = []
+        began = time.perf_counter()
         try:
-            artifact = self._artifact()
-        except EventscoreError as error:
-            self._returned_all(source.name, records, error, began)
+            groups = self._router.batch(invocation, records)
+        except SettingsInvalid as error:
+            self._tell_batch(NO_MODEL, source.name, NO_VERSION, records, _all_returned(records, error), began)
             raise
-        result = self._service.process(artifact, source.name, records)
+        for model, positions in groups.items():
+            began = time.perf_counter()
+            own = records if len(groups) == 1 else [records[position] for position in positions]
+            version = NO_VERSION
+            try:
+                scorer = self._scorer(model)
+            except Exception as error:  # told already; other models may answer
+                failures.append(error)
+                result = _all_returned(own, error)
+            else:
+                version = scorer.version
+                own_lanes = None if lanes is None else [lanes[position] for position in positions]
+                result = self._service.process(scorer, source.name, own, time_left, own_lanes)
+                if scorer.stands_in:
+                    self._telemetry(scorer.model).fallback(source.name, result.scored)
+            self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)
+            returned |= {positions[position]: reason for position, reason in result.returned.items()}
+        if failures and len(failures) == len(groups):
+            raise failures[0]
+        return source.response(invocation, returned)
+
+    def _tell_batch(
+        self, model: str, source: str, version: str, records: Sequence[Record], result: BatchResult, began: float
+    ) -> None:
         origins = {position: records[position].origin for position in result.returned}
-        self._telemetry.batch(source.name, artifact.version, result, _ms_since(began), origins)
-        return source.response(invocation, result.returned)
+        self._telemetry(model).batch(source, version, result, _ms_since(began), origins)
 
     def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
-        began = time.perf_counter()
-        artifact = self._artifact()
-        outcomes = score_messages(artifact, [_message(event) for event in events], datetime.now(UTC))
-        answers: list[dict[str, Any]] = []
-        for outcome in outcomes:
-            if isinstance(outcome, Answer):
-                answers.append(msgspec.to_builtins(outcome))
-            else:
-                rejected = {"reason": outcome.reason, "field": outcome.field, "detail": outcome.detail}
-                answers.append({"rejected": rejected, "model": artifact.model, "version": artifact.version})
-        scored = sum(isinstance(outcome, Answer) for outcome in outcomes)
-        self._telemetry.direct(artifact.version, scored, len(outcomes) - scored, _ms_since(began))
+        import msgspec
+
+        from eventscore.scoring import Answer
+
+        messages = [_message(event) for event in events]
+        answers: list[dict[str, Any]] = [{}] * len(messages)
+        for model, positions in self._router.direct(messages).items():
+            began = time.perf_counter()
+            scorer = self._scorer(model)
+            outcomes = scorer.score([messages[position] for position in positions], datetime.now(UTC))
+            scored = 0
+            for position, outcome in zip(positions, outcomes, strict=True):
+                if isinstance(outcome, Answer):
+                    scored += 1
+                    answers[position] = msgspec.to_builtins(outcome)
+                else:
+                    rejected = {"reason": outcome.reason, "field": outcome.field, "detail": outcome.detail}
+                    answers[position] = {"rejected": rejected, "model": scorer.model, "version": scorer.version}
+            telemetry = self._telemetry(model or NO_MODEL)
+            telemetry.direct(scorer.version, scored, len(outcomes) - scored, _ms_since(began))
+            if scorer.stands_in:
+                telemetry.fallback("direct", scored)
         return answers
 
-    def _artifact(self) -> Artifact:
+    def _warm(self) -> dict[str, Any]:
+        """What is loaded: the first model, and where there are several, each that answers now."""
+        first, *others = self._router.models
+        scorer = self._scorer(first)
+        answer: dict[str, Any] = {"model": scorer.model, "version": scorer.version}
+        if scorer.stands_in:
+            answer["fallback"] = True
+        if others:
+            answer["models"] = {live.model: live.serving.version for live in self._models.held() if live.serving}
+        return answer
+
+    def _load(self, model: str) -> None:
+        with suppress(Exception):  # told by telemetry; the first invocation tries again, and raises
+            self._scorer(model)
+
+    def _scorer(self, model: str | None) -> Scorer:
+        if model is None:
+            return self._router.nobody
         try:
-            return self._model.get()
-        except EventscoreError as error:
-            self._telemetry.model_load_failed(error)
-            raise
+            scorer = self._models.get(model, self._cold_watch() if self._is_cold else None)
+            self._is_cold = False
+        finally:
+            self._tell_news()
+        return scorer
 
-    def _returned_all(self, source: str, records: list[Record], error: Exception, began: float) -> None:
-        reason = type(error).__name__
-        result = BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
-        origins = {position: record.origin for position, record in enumerate(records)}
-        self._telemetry.batch(source, "none", result, _ms_since(began), origins)
+    def _cold_watch(self) -> Stopwatch:
+        watch = Stopwatch()
+        age = process_age_ms()
+        if age is not None:
+            watch.parts_ms["process"] = age
+        return watch
+
+    def _refresh(self, context: Any) -> None:
+        """What is due is looked after while nobody waits: the events of this invocation are delivered."""
+        patience_s = _PATIENCE_S
+        if context is not None:
+            patience_s = min(patience_s, context.get_remaining_time_in_millis() / 1000 - _RESERVE_S)
+        if patience_s > 0:
+            self._refresher.start()
+            self._refresher.wait(patience_s)
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        while self._news:
+            news = self._news.popleft()
+            telemetry = self._telemetry(news.model)
+            match news:
+                case VersionLoaded(parts_ms=parts) if news.replaced is None and "process" in parts:
+                    ready = process_age_ms()
+                    total = {} if ready is None else {"total": ready}
+                    telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
+                case VersionLoaded():
+                    telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
+                case RuleAnswers():
+                    telemetry.rule_answers(news.origin)
+                case _:
+                    telemetry.model_load_failed(news.error, news.version, news.serving, news.retry_in_s)
 
 
-def _load(settings: Settings, telemetry: Telemetry) -> Artifact:
-    watch = Stopwatch()
-    age = process_age_ms()
-    if age is not None:
-        watch.parts_ms["process"] = age
-    with watch.part("connect"):
-        versions = ModelVersions(open_store(settings.store), settings.model)
-    with watch.part("pointer"):
-        version = versions.resolve(settings.channel)
-    artifact = load_artifact(versions, version, Ed25519Verifier(settings.trusted_keys), watch)
-    ready = process_age_ms()
-    if ready is not None:
-        watch.parts_ms["total"] = ready
-    telemetry.cold_start(version, watch.parts_ms, artifact.signed_by)
-    return artifact
+def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
+    from collections import Counter
 
+    from eventscore.service import BatchResult
 
-def _service(settings: Settings) -> ScoringService | None:
-    if settings.sink is None and settings.reject_queue_url is None:
-        return None
-    if settings.sink is None or settings.reject_queue_url is None:
-        missing = SINK if settings.sink is None else REJECT_QUEUE_URL
-        raise SettingsInvalid(missing, "a sink and a reject queue together, or neither (direct invocations only)", None)
-    # Only a function with a sink needs SQS.
-    from botocore.exceptions import NoRegionError
-
-    from eventscore.aws import client
-    from eventscore.delivery.sqs import SqsSink
-
-    try:
-        sqs = client("sqs", connect_timeout_s=2, read_timeout_s=5)
-    except NoRegionError:
-        raise SettingsInvalid("AWS_DEFAULT_REGION", "the region of the queues (Lambda sets it)", None) from None
-    sink: Sink = SqsSink(settings.sink.removeprefix("sqs:"), sqs)
-    return ScoringService(sink, SqsSink(settings.reject_queue_url, sqs), lambda: datetime.now(UTC))
+    reason = type(error).__name__
+    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
 
 
 def _message(event: Any) -> bytes:
@@ -165,6 +288,8 @@ def _message(event: Any) -> bytes:
     The runtime has parsed it already; NaN, which it lets through, is written as NaN again and refused by the decoder. What cannot be
     written, for its depth or for an integer of thousands of digits, is replaced by something that the decoder refuses in its place.
     """
+    import json
+
     try:
         return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except RecursionError:

@@ -13,16 +13,28 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from eventscore.errors import ManifestInvalid
+from eventscore.served_manifest import CONTRACT, GOLDEN, GRAPH, MANIFEST, SERVED_FILES, SIGNATURE, check_identity
 
-MANIFEST = "manifest.json"
-SIGNATURE = "manifest.sig"
-GRAPH = "model.onnx"
-CONTRACT = "contract.toml"
-GOLDEN = "golden.jsonl"
+__all__ = [
+    "BASELINE",
+    "CONTRACT",
+    "GOLDEN",
+    "GRAPH",
+    "MANIFEST",
+    "REPORT",
+    "SERVED_FILES",
+    "SIGNATURE",
+    "FileEntry",
+    "GoldenTolerance",
+    "Manifest",
+    "Provenance",
+    "TableEntry",
+    "new_version",
+    "parse_manifest",
+]
+
 BASELINE = "baseline.json"
 REPORT = "report.html"
-SERVED_FILES = (GRAPH, CONTRACT, GOLDEN)
-"""What the function needs of a version; the rest is for people and for the drift watch."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -113,13 +125,7 @@ def parse_manifest(raw: bytes, key: str, *, model: str, version: str) -> Manifes
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "the document"
         raise ManifestInvalid(key, f"refused: {where}: {first['msg']} (this code reads manifest format 1)") from None
-    if (manifest.model, manifest.version) != (model, version):
-        raise ManifestInvalid(
-            key, f"refused: it belongs to {manifest.model}/{manifest.version}, and was found as {model}/{version}"
-        )
-    for name in SERVED_FILES:
-        if name not in manifest.files:
-            raise ManifestInvalid(key, f"refused: it does not name {name}, which every version has")
+    check_identity(manifest.model, manifest.version, manifest.files, key, model=model, version=version)
     return manifest
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import repeat
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from eventscore.artifact import Artifact
-from eventscore.contract import Contract
 from eventscore.decoding import Event, EventId
 from eventscore.errors import ContractViolation
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from eventscore.contract import AnyContract
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     Where an event has several scores, ``score`` is the highest, ``scores`` names them all; ``label`` is the most likely class of a
     multiclass model, ``labels`` are those of a multilabel model that reach the contract's threshold. Other models have none of these.
+    ``fallback`` is true where the contract's rule answered, for want of a version (`eventscore.fallback`).
     """
 
     event_id: EventId
@@ -33,6 +40,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     label: str | msgspec.UnsetType = msgspec.UNSET
     labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     scores: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    fallback: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 Outcome = Answer | ContractViolation
@@ -43,41 +51,39 @@ def score_messages(artifact: Artifact, messages: Sequence[bytes | None], now: da
 
     The messages that decode become columns once, and the graph runs once.
     """
-    outcomes: list[Outcome | None] = [None] * len(messages)
-    positions: list[int] = []
-    events: list[Event] = []
-    decode = artifact.decoder.decode
-    for position, message in enumerate(messages):
-        try:
-            events.append(decode(message))
-        except ContractViolation as violation:
-            outcomes[position] = violation
-        else:
-            positions.append(position)
-    if events:
-        scores = artifact.session.score(artifact.columns.build(events))
-        for position, answer in zip(positions, _answers(artifact, events, scores, now), strict=True):
-            outcomes[position] = answer
-    return [outcome for outcome in outcomes if outcome is not None]
+    events, refused = artifact.decoder.decode_all(messages)
+    answers = _answers(artifact, events, now) if events else []
+    if not refused:
+        return answers
+    scored = iter(answers)
+    return [refused[place] if place in refused else next(scored) for place in range(len(messages))]
 
 
-def _answers(
-    artifact: Artifact, events: Sequence[Event], scores: npt.NDArray[np.float32], now: datetime
-) -> Iterator[Answer]:
-    starts = [decision.start for decision in artifact.contract.decisions]
-    names = [decision.name for decision in artifact.contract.decisions]
-    scored_at = timestamp(now)
+def _answers(artifact: Artifact, events: Sequence[Event], now: datetime) -> list[Outcome]:
+    scores = artifact.session.score(artifact.columns.build(events))
     main: list[float] = (scores if scores.ndim == 1 else scores.max(axis=1)).tolist()
-    told: Iterable[_Several] = repeat(()) if scores.ndim == 1 else _several(artifact.contract, scores)
-    for event, score, several in zip(events, main, told, strict=False):
-        decision = names[max(0, bisect_right(starts, score) - 1)] if names else None
-        yield Answer(event.event_id, score, decision, artifact.model, artifact.version, scored_at, *several)
+    of_all = (repeat(artifact.model), repeat(artifact.version), repeat(timestamp(now)))
+    each = (map(_EVENT_ID, events), main, _decisions(artifact.contract, main), *of_all)
+    if scores.ndim == 1:
+        return list(map(Answer, *each))
+    several = _several(artifact.contract, scores)
+    return [Answer(*same, *own) for *same, own in zip(*each, several, strict=False)]
 
 
+def _decisions(contract: AnyContract, scores: Iterable[float]) -> Iterable[str | None]:
+    """The band of each score: the last whose start it reaches, or else the first."""
+    if not contract.decisions:
+        return repeat(None)
+    names = [decision.name for decision in contract.decisions]
+    starts = [decision.start for decision in contract.decisions[1:]]
+    return map(names.__getitem__, map(partial(bisect_right, starts), scores))
+
+
+_EVENT_ID = attrgetter("event_id")
 _Several = tuple[()] | tuple[str | msgspec.UnsetType, tuple[str, ...] | msgspec.UnsetType, dict[str, float]]
 
 
-def _several(contract: Contract, scores: npt.NDArray[np.float32]) -> Iterator[_Several]:
+def _several(contract: AnyContract, scores: npt.NDArray[np.float32]) -> Iterator[_Several]:
     """Label, labels and scores of each event's answer, where it has a score for each of the contract's outputs."""
     outputs = contract.outputs
     # In the score's own precision: 0.7 as a float32 lies below 0.7, and a score of 0.7 reaches it.
@@ -92,4 +98,7 @@ def _several(contract: Contract, scores: npt.NDArray[np.float32]) -> Iterator[_S
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond: ``2026-11-21T10:15:00.000Z``."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text: str = msgspec.to_builtins(moment)  # a fraction of its microseconds, and none where they are 0
+    return f"{text[:19]}.{moment.microsecond // 1000:03d}Z"

@@ -5,22 +5,28 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
-from eventscore.artifact import Artifact
 from eventscore.delivery.rejection import rejection_messages
-from eventscore.delivery.sink import Message, Sink
+from eventscore.delivery.sink import HELD_BACK, Lanes, Message, Sink
+from eventscore.errors import ContractViolation
 from eventscore.records import Record
-from eventscore.scoring import Answer, score_messages, timestamp
+from eventscore.scorer import Scorer
+from eventscore.scoring import Answer, Outcome, timestamp
+from eventscore.time_left import NO_LIMIT, TimeLeft
+
+NOT_SCORED = "not scored: the invocation's time is nearly over"
+_FIRST_GUESS_S = 100e-6
+_MEASURABLE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(msgspec.Struct, frozen=True):
     """Where the records of a batch ended. ``returned`` maps positions to reasons; ``rejected`` counts by reason."""
 
     received: int
@@ -30,51 +36,167 @@ class BatchResult:
 
 
 class ScoringService:
-    """Scores batches with an artifact and delivers what comes of them."""
+    """Scores batches with whoever answers for their model, and delivers what comes of them. ``stopwatch`` counts seconds."""
 
-    def __init__(self, sink: Sink, reject_queue: Sink, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        reject_queue: Sink,
+        clock: Callable[[], datetime],
+        stopwatch: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._sink = sink
         self._reject_queue = reject_queue
         self._clock = clock
+        self._stopwatch = stopwatch
+        self._event_s = _FIRST_GUESS_S
 
-    def process(self, artifact: Artifact, source: str, records: Sequence[Record]) -> BatchResult:
-        """Score ``records``, which came from ``source`` (``sqs``, ``kinesis``, ``kafka``), and deliver the outcomes."""
-        now = self._clock()
-        outcomes = score_messages(artifact, [record.payload for record in records], now)
-        answers: list[Message] = []
-        answer_owners: list[int] = []
-        rejections: list[Message] = []
-        rejection_owners: list[int] = []
-        reasons: dict[int, str] = {}
-        for position, (record, outcome) in enumerate(zip(records, outcomes, strict=True)):
-            if isinstance(outcome, Answer):
-                attributes = {"source": source, "origin": record.origin}
-                answers.append(Message(msgspec.json.encode(outcome).decode(), attributes))
-                answer_owners.append(position)
+    def process(
+        self,
+        scorer: Scorer,
+        source: str,
+        records: Sequence[Record],
+        time_left: TimeLeft = NO_LIMIT,
+        lanes: Lanes | None = None,
+    ) -> BatchResult:
+        """Score ``records``, which came from ``source`` (``sqs``, ``kinesis``, ``kafka``), and deliver the outcomes within the time left.
+
+        ``lanes`` names each record's shard or partition, where the source has such: once a record is returned, its source comes back to all
+        behind it, so nothing behind it is delivered any more where that can still be helped.
+        """
+        batch = _Batch(self, scorer, source, records, time_left, lanes)
+        outcomes = self._score(scorer, records[: self._affordable(len(records), time_left)], batch.now)
+        batch.returned.update(dict.fromkeys(range(len(outcomes), len(records)), NOT_SCORED))
+        rejected = [place for place, outcome in enumerate(outcomes) if not isinstance(outcome, Answer)]
+        batch.violations = {place: outcomes[place] for place in rejected}  # type: ignore[misc] # those that are no answers
+        if rejected:
+            scored: Sequence[int] = [place for place in range(len(outcomes)) if place not in batch.violations]
+        else:
+            scored = range(len(outcomes))
+        if lanes is None or not rejected:
+            batch.deliver_answers(outcomes, scored)
+            batch.deliver_rejections(rejected)
+        else:
+            # In three steps, so that neither a sink nor a reject queue that is down gets or lets through the same again at every try:
+            # what lies before the first rejection of its lane, the rejections, and what lies behind.
+            first: dict[Hashable, int] = {}
+            for place in reversed(rejected):
+                first[lanes[place]] = place
+            ahead = [place for place in scored if place < first.get(lanes[place], math.inf)]
+            behind = [place for place in scored if place > first.get(lanes[place], math.inf)]
+            batch.deliver_answers(outcomes, ahead)
+            batch.deliver_rejections(rejected)
+            batch.deliver_answers(outcomes, behind)
+        if batch.too_large:
+            batch.deliver_rejections(batch.too_large)
+        return batch.result(len(scored))
+
+    def _affordable(self, count: int, time_left: TimeLeft) -> int:
+        """How many records can be scored in half the time that is left; the other half is for delivering them.
+
+        Nearly always all: one batch is one run. What a run costs per event is what it cost last.
+        """
+        seconds = time_left.seconds()
+        return count if seconds > 2 * self._event_s * count else int(seconds / (2 * self._event_s))
+
+    def _score(self, scorer: Scorer, records: Sequence[Record], now: datetime) -> list[Outcome]:
+        began = self._stopwatch()
+        outcomes = scorer.score([record.payload for record in records], now)
+        if len(records) >= _MEASURABLE:
+            self._event_s = (self._stopwatch() - began) / len(records)
+        return outcomes
+
+
+class _Batch:
+    """Where each record of one batch stands."""
+
+    def __init__(
+        self,
+        service: ScoringService,
+        scorer: Scorer,
+        source: str,
+        records: Sequence[Record],
+        time_left: TimeLeft,
+        lanes: Lanes | None,
+    ) -> None:
+        self._sink = service._sink
+        self._reject_queue = service._reject_queue
+        self._scorer = scorer
+        self._source = source
+        self._records = records
+        self._time_left = time_left
+        self._lanes = lanes
+        self.now = service._clock()
+        self.returned: dict[int, str] = {}
+        self.violations: dict[int, ContractViolation] = {}
+        self.too_large: list[int] = []
+
+    def deliver_answers(self, outcomes: Sequence[Outcome], places: Sequence[int]) -> None:
+        """Deliver the answers at ``places``; what is larger than the sink takes is rejected later."""
+        places = self._not_held_back(places)
+        if not places:
+            return
+        answers = outcomes if len(places) == len(outcomes) else [outcomes[place] for place in places]
+        # All encoded at once, one to a line; JSON has no line break inside a text: it stands there as an escape.
+        bodies = _ENCODER.encode_lines(answers).decode().split("\n")
+        source, records = self._source, self._records
+        messages = [
+            Message(body, {"source": source, "origin": records[place].origin}, answer)  # type: ignore[arg-type] # answers only
+            for place, body, answer in zip(places, bodies, answers, strict=False)  # behind the last line stands nothing
+        ]
+        for index, failure in self._sink.deliver(messages, self._time_left, self._lanes_of(places)).items():
+            place = places[index]
+            if failure.permanent:
+                self.violations[place] = ContractViolation("answer_too_large", f"its answer is {failure.reason}")
+                self.too_large.append(place)
             else:
-                messages = rejection_messages(
-                    record,
-                    outcome,
-                    model=artifact.model,
-                    version=artifact.version,
-                    source=source,
-                    rejected_at=timestamp(now),
-                )
-                rejections.extend(messages)
-                rejection_owners.extend([position] * len(messages))
-                reasons[position] = outcome.reason
-        returned = _failures(self._sink, answers, answer_owners)
-        returned |= _failures(self._reject_queue, rejections, rejection_owners)
+                self.returned[place] = failure.reason
+
+    def deliver_rejections(self, places: Sequence[int]) -> None:
+        """Deliver the rejections of the records at ``places``; a record is rejected once all parts of it are taken."""
+        messages: list[Message] = []
+        owners: list[int] = []
+        for place in self._not_held_back(places):
+            parts = rejection_messages(
+                self._records[place],
+                self.violations[place],
+                model=self._scorer.model,
+                version=self._scorer.version,
+                source=self._source,
+                rejected_at=timestamp(self.now),
+            )
+            messages.extend(parts)
+            owners.extend([place] * len(parts))
+        if messages:
+            failures = self._reject_queue.deliver(messages, self._time_left, self._lanes_of(owners))
+            self.returned.update((owners[index], failure.reason) for index, failure in failures.items())
+
+    def result(self, scored: int) -> BatchResult:
+        """What became of all records; ``scored`` of them had an answer."""
+        violations, returned = self.violations, self.returned
+        rejected = Counter([violations[place].reason for place in violations if place not in returned])
         return BatchResult(
-            received=len(records),
-            scored=sum(position not in returned for position in answer_owners),
-            rejected=Counter(reason for position, reason in reasons.items() if position not in returned),
-            returned=dict(sorted(returned.items())),
+            received=len(self._records),
+            scored=len(self._records) - rejected.total() - len(returned) if rejected or returned else scored,
+            rejected=rejected,
+            returned=dict(sorted(returned.items())) if returned else {},
         )
 
+    def _lanes_of(self, places: Iterable[int]) -> Lanes | None:
+        lanes = self._lanes
+        return None if lanes is None else [lanes[place] for place in places]
 
-def _failures(sink: Sink, messages: Sequence[Message], owners: Sequence[int]) -> dict[int, str]:
-    """Deliver, and answer which records have a message that was not taken."""
-    if not messages:
-        return {}
-    return {owners[index]: reason for index, reason in sink.deliver(messages).items()}
+    def _not_held_back(self, places: Sequence[int]) -> Sequence[int]:
+        """Those that nothing returned lies before, in their lane; the others are returned, too."""
+        if self._lanes is None or not self.returned:
+            return places
+        lowest: dict[Hashable, int] = {}
+        for place in self.returned:
+            lowest[self._lanes[place]] = min(place, lowest.get(self._lanes[place], place))
+        free = [place for place in places if place < lowest.get(self._lanes[place], math.inf)]
+        held_back = set(places).difference(free)
+        self.returned.update(dict.fromkeys(held_back, HELD_BACK.reason))
+        return free
+
+
+_ENCODER = msgspec.json.Encoder()

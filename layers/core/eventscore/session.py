@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 # ONNX Runtime's wheels from 1.29 on carry telemetry (a thread, files under ~/.cache); only this, before the import, ends it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from eventscore.columns import Columns
-from eventscore.contract import Contract
 from eventscore.errors import GraphInvalid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from eventscore.contract import AnyContract
 
 _ONNX_TYPES = {"numbers": "tensor(double)", "categories": "tensor(string)"}
 
@@ -21,7 +25,7 @@ _ONNX_TYPES = {"numbers": "tensor(double)", "categories": "tensor(string)"}
 class ScoringSession:
     """Scores columns with one graph, on one thread: Lambda gives a fraction of a core, and batches are small."""
 
-    def __init__(self, graph: bytes, contract: Contract, key: str) -> None:
+    def __init__(self, graph: bytes, contract: AnyContract, key: str) -> None:
         """Load ``graph``; ``key`` names it in errors.
 
         Raises:

@@ -7,7 +7,8 @@ POWERTOOLS_METRICS_NAMESPACE and POWERTOOLS_LOG_LEVEL.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from eventscore.errors import SettingsInvalid
 from eventscore.signing import parse_trusted_keys
@@ -16,25 +17,57 @@ from eventscore.store.versions import CHANNEL_NAMES, LIVE
 PREFIX = "EVENTSCORE_"
 STORE = "EVENTSCORE_STORE"
 MODEL = "EVENTSCORE_MODEL"
+MODEL_FIELD = "EVENTSCORE_MODEL_FIELD"
+MODEL_SOURCES = "EVENTSCORE_MODEL_SOURCES"
+MODEL_MEMORY_MB = "EVENTSCORE_MODEL_MEMORY_MB"
 CHANNEL = "EVENTSCORE_CHANNEL"
 TRUSTED_KEYS = "EVENTSCORE_TRUSTED_KEYS"
+REFRESH_SECONDS = "EVENTSCORE_REFRESH_SECONDS"
+MAX_FILE_MB = "EVENTSCORE_MAX_FILE_MB"
+FALLBACK_CONTRACTS = "EVENTSCORE_FALLBACK_CONTRACTS"
 SINK = "EVENTSCORE_SINK"
+IDEMPOTENCY_TABLE = "EVENTSCORE_IDEMPOTENCY_TABLE"
 REJECT_QUEUE_URL = "EVENTSCORE_REJECT_QUEUE_URL"
 SIGNING_KEY = "EVENTSCORE_SIGNING_KEY"
 """Read by the command line only: the file with the private key that signs versions."""
-_OF_THE_FUNCTION = (STORE, MODEL, CHANNEL, TRUSTED_KEYS, SINK, REJECT_QUEUE_URL)
+_OF_THE_FUNCTION = (
+    *(STORE, MODEL, MODEL_FIELD, MODEL_SOURCES, MODEL_MEMORY_MB, CHANNEL, TRUSTED_KEYS, REFRESH_SECONDS, MAX_FILE_MB),
+    *(FALLBACK_CONTRACTS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL),
+)
+_FUNCTION_MEMORY_MB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+_INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
+SNAP_START, PROVISIONED = "snap-start", "provisioned-concurrency"
+DIRECT = "direct"
+"""Stands for direct invocations among the sources."""
+
+_MEBIBYTE = 2**20
+_DEFAULT_REFRESH_S = 60
+_DEFAULT_MAX_FILE_MB = 256
+_DEFAULT_FUNCTION_MEMORY_MB = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the function is configured to do. The sink and the reject queue may be None where it is only called directly."""
+class Settings(msgspec.Struct, frozen=True):
+    """What the function is configured to do. The sink and the reject queue may be None where it is only called directly.
+
+    Of several ``models`` an event's is chosen by ``model_field``, a field of the event, or by ``model_sources``, which maps the ARN
+    of a source, the name of a Kafka topic or ``direct`` to a model. ``initialization`` is Lambda's word for how the environment is
+    started: ``on-demand``, ``provisioned-concurrency`` or ``snap-start``.
+    """
 
     store: str
-    model: str
+    models: tuple[str, ...]
+    model_field: str | None
+    model_sources: Mapping[str, str]
+    model_memory_bytes: int
     channel: str
     trusted_keys: tuple[bytes, ...]
+    refresh_s: int
+    max_file_bytes: int
+    fallback_contracts: str | None
     sink: str | None
     reject_queue_url: str | None
+    idempotency_table: str | None
+    initialization: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -50,19 +83,67 @@ class Settings:
         channel = environment.get(CHANNEL) or LIVE
         if channel not in CHANNEL_NAMES:
             raise SettingsInvalid(CHANNEL, f"one of {', '.join(CHANNEL_NAMES)}", channel)
-        sink = environment.get(SINK) or None
-        if sink is not None and not sink.startswith("sqs:"):
-            raise SettingsInvalid(SINK, "sqs:<queue url>", sink)
+        function_memory_mb = int(environment.get(_FUNCTION_MEMORY_MB) or _DEFAULT_FUNCTION_MEMORY_MB)
+        models = _models(environment)
+        folder = environment.get(FALLBACK_CONTRACTS) or None
         return cls(
             store=_required(environment, STORE, "s3://bucket, s3://bucket/prefix or a folder's path"),
-            model=_required(environment, MODEL, "the name of a model in the store"),
+            models=models,
+            model_field=environment.get(MODEL_FIELD) or None,
+            model_sources=_sources(environment, models),
+            model_memory_bytes=_number(environment, MODEL_MEMORY_MB, 1, function_memory_mb // 2) * _MEBIBYTE,
             channel=channel,
             trusted_keys=parse_trusted_keys(
                 _required(environment, TRUSTED_KEYS, "the public keys that may sign versions, base64")
             ),
-            sink=sink,
+            refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
+            max_file_bytes=_number(environment, MAX_FILE_MB, 1, _DEFAULT_MAX_FILE_MB) * _MEBIBYTE,
+            fallback_contracts=folder,
+            sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,
+            idempotency_table=environment.get(IDEMPOTENCY_TABLE) or None,
+            initialization=environment.get(_INITIALIZATION_TYPE) or "on-demand",
         )
+
+
+def _models(environment: Mapping[str, str]) -> tuple[str, ...]:
+    text = _required(environment, MODEL, "the name of a model in the store, or several with commas between them")
+    models = tuple(name.strip() for name in text.split(","))
+    if "" in models or len(set(models)) < len(models):
+        raise SettingsInvalid(MODEL, "names of models, each once, with one comma between two", text)
+    chosen_by = [name for name in (MODEL_FIELD, MODEL_SOURCES) if environment.get(name)]
+    if len(models) > 1 and len(chosen_by) != 1:
+        got = " and ".join(chosen_by) or None
+        raise SettingsInvalid(
+            MODEL_FIELD, f"either it or {MODEL_SOURCES}, to choose among {', '.join(models)}", got and f"both: {got}"
+        )
+    if len(models) == 1 and chosen_by:
+        raise SettingsInvalid(chosen_by[0], f"several models in {MODEL} to choose among", models[0])
+    return models
+
+
+def _sources(environment: Mapping[str, str], models: tuple[str, ...]) -> Mapping[str, str]:
+    text = environment.get(MODEL_SOURCES)
+    if not text:
+        return {}
+    expected = f'JSON, {{"<ARN of a source, Kafka topic or {DIRECT}>": "<model>"}}, of the models in {MODEL}'
+    try:
+        sources = msgspec.json.decode(text.encode(), type=dict[str, str])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise SettingsInvalid(MODEL_SOURCES, expected, f"{text[:60]} ({error})") from None
+    for source, model in sources.items():
+        if model not in models:
+            raise SettingsInvalid(MODEL_SOURCES, expected, f"{model} for {source}")
+    return sources
+
+
+def _number(environment: Mapping[str, str], name: str, least: int, default: int) -> int:
+    text = environment.get(name)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) < 2**31):
+        raise SettingsInvalid(name, f"a whole number from {least} up", text)
+    return int(text)
 
 
 def _required(environment: Mapping[str, str], name: str, expected: str) -> str:

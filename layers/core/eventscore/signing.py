@@ -1,7 +1,8 @@
 """Signatures over a manifest's exact bytes: who may sign (`Ed25519Signer`), and what the function trusts (`Ed25519Verifier`).
 
 The signature file is one JSON object: ``{"algorithm": "ed25519", "key_id": "...", "signature": "<base64>"}``. A key's id is the
-first 16 hex digits of the SHA-256 of its 32 raw bytes. Ed25519 is RFC 8032, through `cryptography`.
+first 16 hex digits of the SHA-256 of its 32 raw bytes. Ed25519 is RFC 8032, through `cryptography`, which is imported where it is
+used: the function reads its trusted keys before it begins to pull, and verifies when the files are there.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import binascii
 import hashlib
 import os
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from eventscore.errors import SettingsInvalid, SignatureMismatch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ALGORITHM = "ed25519"
 
@@ -64,6 +66,10 @@ class Ed25519Signer:
             SettingsInvalid: the file cannot be read or holds no Ed25519 private key.
 
         """
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         expected = "a PEM file with an Ed25519 private key (make one with `eventscore keys new FILE`)"
         try:
             private_key = serialization.load_pem_private_key(path.read_bytes(), password=None)
@@ -88,6 +94,8 @@ class Ed25519Verifier:
     """Verifies against the public keys that the stack's configuration trusts."""
 
     def __init__(self, trusted: Iterable[bytes]) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         self._trusted = {key_id(raw): Ed25519PublicKey.from_public_bytes(raw) for raw in trusted}
 
     def verify(self, message: bytes, signature_file: bytes, *, key: str, signature_key: str) -> str:
@@ -113,6 +121,8 @@ class Ed25519Verifier:
         if public_key is None:
             trusted = ", ".join(self._trusted) or "none"
             raise SignatureMismatch(signature_key, f"refused: signed by key {parsed.key_id}; trusted keys: {trusted}")
+        from cryptography.exceptions import InvalidSignature
+
         try:
             public_key.verify(signature, message)
         except InvalidSignature:
@@ -159,6 +169,9 @@ def write_new_key(path: Path) -> Ed25519Signer:
         FileExistsError: the file is there already.
 
     """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     private_key = Ed25519PrivateKey.generate()
     pem = private_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from eventscore.contract import BooleanFeature, CategoryFeature, Contract, NumberFeature
 from eventscore.errors import ContractViolation
+
+if TYPE_CHECKING:
+    from eventscore.contract import AnyContract
 
 REASONS: Final = {
     "tombstone": "a message without content, as Kafka's compaction leaves",
@@ -23,6 +24,8 @@ REASONS: Final = {
     "wrong_type": "a field of another type than the contract says",
     "out_of_bounds": "a number outside its bounds, or a string too short or too long",
     "unknown_value": "a category outside its closed list",
+    "unknown_model": "names no model of the function, where events name theirs",
+    "answer_too_large": "a good event whose answer is larger than a sink takes",
 }
 """Every reason for which an event is rejected, and what it means."""
 
@@ -44,7 +47,7 @@ _JSON_NAMES = {
 class ViolationReader:
     """Reads the decoder's error about a message of one contract."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: AnyContract) -> None:
         self._expected = _expectations(contract)
 
     def read(self, error: Exception, message: bytes) -> ContractViolation:
@@ -65,7 +68,7 @@ class ViolationReader:
             )
         if got := _GOT.match(text):
             return ContractViolation("not_an_object", f"expected a JSON object, got {_json_name(got['got'])}")
-        return _of_bytes(message, text)
+        return violation_of_bytes(message, text)
 
     def _of_field(self, what: str, field: str) -> ContractViolation:
         expected = self._expected.get(field, "a value")
@@ -83,8 +86,10 @@ class ViolationReader:
         return ContractViolation("out_of_bounds", f"expected {expected}; got one outside", field)
 
 
-def _of_bytes(message: bytes, what: str) -> ContractViolation:
-    """Why the bytes are no JSON at all: each of the usual mistakes has its own look."""
+def violation_of_bytes(message: bytes, what: str) -> ContractViolation:
+    """Why the bytes are no JSON at all, as ``what``, the decoder's message, has it: each of the usual mistakes has its own look."""
+    import json  # only what is no JSON is looked at so closely
+
     if message[:2] == b"\x1f\x8b":
         return ContractViolation("wrong_encoding", "expected JSON in UTF-8, got what begins as gzip does")
     encoding = json.detect_encoding(message)
@@ -119,7 +124,7 @@ def _json_name(name: str) -> str:
     return _JSON_NAMES.get(name, name)
 
 
-def _expectations(contract: Contract) -> dict[str, str]:
+def _expectations(contract: AnyContract) -> dict[str, str]:
     """For each field of an event, what it must hold, in words."""
     key = "a string of 1 to 256 characters or an integer"
     expected = {contract.event.id: key}
@@ -128,13 +133,12 @@ def _expectations(contract: Contract) -> dict[str, str]:
     if contract.event.time is not None:
         expected[contract.event.time] = "a time as RFC 3339 writes it, with an offset (2026-11-21T10:15:00Z)"
     for name, feature in contract.features.items():
-        match feature:
-            case NumberFeature():
-                expected[name] = f"a number from {feature.min:g} to {feature.max:g}"
-            case BooleanFeature():
-                expected[name] = "true or false"
-            case CategoryFeature(values=values) if values is not None and feature.unseen == "refuse":
-                expected[name] = f"one of the {len(values)} values that the contract lists"
-            case CategoryFeature():
-                expected[name] = f"a string of 1 to {feature.max_length} characters"
+        if feature.type == "number":
+            expected[name] = f"a number from {feature.min:g} to {feature.max:g}"
+        elif feature.type == "boolean":
+            expected[name] = "true or false"
+        elif feature.values is not None and feature.unseen == "refuse":
+            expected[name] = f"one of the {len(feature.values)} values that the contract lists"
+        else:
+            expected[name] = f"a string of 1 to {feature.max_length} characters"
     return expected

@@ -9,9 +9,9 @@ Vincent et al., "Extracting and composing robust features with denoising autoenc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class Anomaly(Task):
 
     name = "anomaly"
     losses = ("reconstruction",)
-    selections = {"reconstruction_error": False, "roc_auc": True, "pr_auc": True}
+    selections: ClassVar[Mapping[str, bool]] = {"reconstruction_error": False, "roc_auc": True, "pr_auc": True}
     kinds = ("mlp",)
     weighs_classes = False
     noise = 0.1
@@ -178,7 +178,7 @@ class Anomaly(Task):
         return Calibrated(learn_ranks(logits[label == 0]), {})
 
     def _categories(self, said: Tensor) -> list[tuple[Tensor, int]]:
-        parts = said[:, self.numbers :].split([count for _, count in self.said], dim=1) if self.said else ()
+        parts = torch.split(said[:, self.numbers :], [count for _, count in self.said], dim=1) if self.said else ()
         return [(logits, place) for logits, (place, _) in zip(parts, self.said, strict=True)]
 
 

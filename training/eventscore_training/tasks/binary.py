@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class Binary(Task):
     """One label with two values."""
 
     name = "binary"
-    selections = {"log_loss": False, "roc_auc": True, "pr_auc": True}
+    selections: ClassVar[Mapping[str, bool]] = {"log_loss": False, "roc_auc": True, "pr_auc": True}
     calibrations = METHODS
 
     def target(self, label: Truth) -> NDArray[Any]:
@@ -103,7 +104,7 @@ def log_mean_probability(logits: Tensor) -> Tensor:
 def positive_weights(label: Truth) -> NDArray[np.float32]:
     """For each column of ``label`` ``[n, labels]`` how many negatives there are for each positive."""
     positives = np.maximum(1, label.sum(axis=0, dtype=np.int64))
-    return (np.maximum(1, len(label) - positives) / positives).astype(np.float32)
+    return np.asarray(np.maximum(1, len(label) - positives) / positives, np.float32)
 
 
 def add_mean_of_probabilities(graph: GraphNodes, answers: str, members: int) -> str:

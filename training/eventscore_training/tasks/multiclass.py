@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,7 +45,13 @@ class Multiclass(Task):
     """``classes``: how many there are; a label is a class's place in the contract's list."""
 
     name = "multiclass"
-    selections = {"log_loss": False, "accuracy": True, "macro_f1": True, "roc_auc": True, "pr_auc": True}
+    selections: ClassVar[Mapping[str, bool]] = {
+        "log_loss": False,
+        "accuracy": True,
+        "macro_f1": True,
+        "roc_auc": True,
+        "pr_auc": True,
+    }
     calibrations = CLASS_METHODS
 
     def __init__(self, classes: int) -> None:

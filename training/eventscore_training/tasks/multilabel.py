@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Multilabel(Binary):
     """The labels ``names``, in the order of the graph's columns."""
 
     name = "multilabel"
-    selections = {"log_loss": False, "roc_auc": True, "pr_auc": True, "macro_f1": True}
+    selections: ClassVar[Mapping[str, bool]] = {"log_loss": False, "roc_auc": True, "pr_auc": True, "macro_f1": True}
 
     def __init__(self, names: tuple[str, ...], threshold: float = 0.5) -> None:
         self.names = names
@@ -110,5 +111,5 @@ class Multilabel(Binary):
             choose_calibration(logits[:, k], label[:, k], cast("Method", wanted), fold) for k in range(self.outputs)
         ]
         methods = [method for method in self.calibrations if all(method in each.held_out for each in chosen)]
-        held_out = {method: float(np.mean([each.held_out[method] for each in chosen])) for method in methods}
+        held_out = {str(method): float(np.mean([each.held_out[method] for each in chosen])) for method in methods}
         return Calibrated(PerLabel(self.names, tuple(each.calibration for each in chosen)), held_out)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Regression(Task):
 
     name = "regression"
     losses = ("mse", "mae", "huber", "quantile")
-    selections = {"rmse": False, "mae": False, "pinball_loss": False}
+    selections: ClassVar[Mapping[str, bool]] = {"rmse": False, "mae": False, "pinball_loss": False}
     weighs_classes = False
 
     def __init__(
@@ -90,9 +90,11 @@ class Regression(Task):
         """The training labels' deviation."""
         return self.scale
 
-    def selection(self, config: FitConfig) -> Selection:
+    @classmethod
+    def selection(cls, config: FitConfig) -> Selection:
         """By default the figure that the loss stands for."""
-        name = _SELECTED[self.kind] if config.select_by == "auto" else config.select_by
+        kind = cls.losses[0] if config.loss == "auto" else config.loss
+        name = _SELECTED[kind] if config.select_by == "auto" else config.select_by
         return Selection(name, higher_is_better=False)
 
     def target(self, label: Truth) -> NDArray[Any]:
@@ -105,8 +107,8 @@ class Regression(Task):
         """The loss of that name; ``huber_delta`` counts standard deviations."""
         off = answers - target[:, None, :]
         losses: dict[str, Callable[[], Tensor]] = {
-            "mse": lambda: off.square(),
-            "mae": lambda: off.abs(),
+            "mse": off.square,
+            "mae": off.abs,
             "huber": lambda: torch.nn.functional.huber_loss(
                 off, torch.zeros_like(off), reduction="none", delta=self.delta
             ),
@@ -127,7 +129,7 @@ class Regression(Task):
 
     def strata(self, label: Truth) -> NDArray[np.int64]:
         """Below and above the median."""
-        return (label > np.median(label)).astype(np.int64)
+        return np.asarray(label > np.median(label), np.int64)
 
     def add_logit(self, graph: GraphNodes, answers: str, members: int, encoded: Encoded) -> None:
         """See :class:`~eventscore_training.tasks.task.Task`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -29,6 +29,10 @@ class Selection:
 
     name: str
     higher_is_better: bool
+
+    def best(self, figures: Sequence[float]) -> float:
+        """The best of ``figures``."""
+        return max(figures) if self.higher_is_better else min(figures)
 
     def better(self, now: Mapping[str, float], best: Mapping[str, float]) -> bool:
         """Whether ``now`` beats ``best``; rows without the figure beat nothing and are beaten by any."""
@@ -121,10 +125,11 @@ class Task(ABC):
         """How far apart two scores are that differ a lot."""
         return 1.0
 
-    def selection(self, config: FitConfig) -> Selection:
+    @classmethod
+    def selection(cls, config: FitConfig) -> Selection:
         """The figure that ``config`` selects by."""
-        name = next(iter(self.selections)) if config.select_by == "auto" else config.select_by
-        return Selection(name, self.selections[name])
+        name = next(iter(cls.selections)) if config.select_by == "auto" else config.select_by
+        return Selection(name, cls.selections[name])
 
     def shaped(self, config: NetworkConfig) -> NetworkConfig:
         """The network that is built where the configuration asks for ``config``."""

@@ -1,16 +1,14 @@
-"""An SQS queue as a sink: batches of ten, sent side by side, each entry answered for."""
+"""An SQS queue as a sink, standard or FIFO."""
 
 from __future__ import annotations
 
-import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from eventscore.delivery.backoff import Backoff
+from eventscore.delivery.batched import BatchedSink
+from eventscore.delivery.call_failure import NOT_MENTIONED, CallFailure, entry_failure
+from eventscore.delivery.message_text import utf8_length, xml_safe
 from eventscore.delivery.sink import Message
 
 if TYPE_CHECKING:
@@ -20,83 +18,51 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 10
 MAX_BYTES = 1_048_576
 """The limit of SQS for one message and for one batch, attributes included."""
-_THREADS = 4
-_NOT_IN_SQS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class SqsSink:
-    """Sends messages to the queue at ``queue_url``."""
+class SqsSink(BatchedSink["SendMessageBatchRequestEntryTypeDef"]):
+    """Sends messages to the queue at ``queue_url``; a name that ends in .fifo makes it a FIFO queue."""
 
-    def __init__(self, queue_url: str, client: SQSClient) -> None:
+    name = "sqs"
+    max_entries = MAX_ENTRIES
+    max_entry_bytes = max_call_bytes = MAX_BYTES
+
+    def __init__(self, queue_url: str, client: SQSClient, backoff: Backoff | None = None) -> None:
+        super().__init__(backoff)
         self._queue_url = queue_url
         self._client = client
-        # One call takes a few milliseconds of waiting, and a batch of 1,000 events takes 100 of them.
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqs-sink")
+        self._is_fifo = queue_url.endswith(".fifo")
 
-    def deliver(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        """Send all; the answer maps the position of each message that the queue did not take to the reason."""
-        entries = [_entry(position, message) for position, message in enumerate(messages)]
-        batches = list(_batches(entries))
-        failures: dict[int, str] = {}
-        # Once the queue does not answer, what is left is not tried: each try would take seconds of the function's time.
-        stalled = threading.Event()
-        send = partial(self._send, stalled)
-        for failed in self._threads.map(send, batches) if len(batches) > 1 else map(send, batches):
-            failures.update(failed)
-        return failures
+    def _entry(self, position: int, message: Message) -> SendMessageBatchRequestEntryTypeDef:
+        entry: SendMessageBatchRequestEntryTypeDef = {
+            "Id": str(position),
+            "MessageBody": xml_safe(message.body),
+            "MessageAttributes": {
+                name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
+            },
+        }
+        if self._is_fifo:
+            from eventscore.delivery.fifo import deduplication_id, group_id  # only a FIFO queue needs hashes
 
-    def _send(self, stalled: threading.Event, batch: list[SendMessageBatchRequestEntryTypeDef]) -> dict[int, str]:
-        if stalled.is_set():
-            return {int(entry["Id"]): "not sent: the queue does not answer" for entry in batch}
-        try:
-            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=batch)
-        except ClientError as error:
-            return {int(entry["Id"]): str(error) for entry in batch}
-        except Exception as error:  # whatever it was, the messages are not delivered, and that is all that counts
-            stalled.set()
-            reason = str(error) if isinstance(error, BotoCoreError) else type(error).__name__
-            return {int(entry["Id"]): reason for entry in batch}
-        failures = {int(item["Id"]): f"{item['Code']}: {item.get('Message', '')}" for item in answer.get("Failed", ())}
-        taken = {int(item["Id"]) for item in answer.get("Successful", ())} | set(failures)
-        for entry in batch:
-            if int(entry["Id"]) not in taken:
-                failures[int(entry["Id"])] = "the queue's answer does not mention the message"
-        return failures
+            entry["MessageGroupId"] = group_id(message)
+            entry["MessageDeduplicationId"] = deduplication_id(message)
+        return entry
 
+    def _size(self, entry: SendMessageBatchRequestEntryTypeDef) -> int:
+        return utf8_length(entry["MessageBody"]) + sum(
+            len(name) + len("String") + utf8_length(value.get("StringValue", ""))
+            for name, value in entry.get("MessageAttributes", {}).items()
+        )
 
-def _entry(position: int, message: Message) -> SendMessageBatchRequestEntryTypeDef:
-    body = message.body
-    if not body.isascii() or "\x7f" in body:
-        # SQS refuses characters that XML does not know; in a JSON text they only occur inside strings, where an escape says the same.
-        body = _NOT_IN_SQS.sub(lambda found: f"\\u{ord(found[0]):04x}", body)
-    return {
-        "Id": str(position),
-        "MessageBody": body,
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
-        },
-    }
-
-
-def _batches(
-    entries: Sequence[SendMessageBatchRequestEntryTypeDef],
-) -> Iterator[list[SendMessageBatchRequestEntryTypeDef]]:
-    batch: list[SendMessageBatchRequestEntryTypeDef] = []
-    batch_bytes = 0
-    for entry in entries:
-        size = _size(entry)
-        if batch and (len(batch) == MAX_ENTRIES or batch_bytes + size > MAX_BYTES):
-            yield batch
-            batch, batch_bytes = [], 0
-        batch.append(entry)
-        batch_bytes += size
-    if batch:
-        yield batch
-
-
-def _size(entry: SendMessageBatchRequestEntryTypeDef) -> int:
-    body = entry["MessageBody"]
-    attributes = entry.get("MessageAttributes", {})
-    return (len(body) if body.isascii() else len(body.encode())) + sum(
-        len(name) + len("String") + len(value.get("StringValue", "").encode()) for name, value in attributes.items()
-    )
+    def _call(self, entries: Sequence[SendMessageBatchRequestEntryTypeDef]) -> Mapping[int, CallFailure]:
+        answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        failed = {
+            item["Id"]: entry_failure(item["Code"], item.get("Message"), transient=not item.get("SenderFault"))
+            for item in answer.get("Failed", ())
+        }
+        taken = {item["Id"] for item in answer.get("Successful", ())}
+        return {
+            index: failed.get(entry["Id"], NOT_MENTIONED)
+            for index, entry in enumerate(entries)
+            if entry["Id"] not in taken
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from eventscore.records import Record
@@ -24,6 +24,10 @@ class KafkaSource:
             )
             for partition, record in _by_partition(invocation)
         ]
+
+    def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
+        """A lane for each partition."""
+        return [partition for partition, _ in _by_partition(invocation)]
 
     def response(self, invocation: Mapping[str, Any], returned: Collection[int]) -> BatchResponse:
         """Name the lowest returned offset of each partition."""

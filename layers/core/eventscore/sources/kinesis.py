@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from eventscore.records import Record
@@ -20,6 +20,10 @@ class KinesisSource:
         return [
             Record(decode_payload(record["kinesis"]["data"]), record["eventID"]) for record in invocation["Records"]
         ]
+
+    def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
+        """One lane: an invocation holds one shard."""
+        return ["shard"] * len(invocation["Records"])
 
     def response(self, invocation: Mapping[str, Any], returned: Collection[int]) -> BatchResponse:
         """Name the lowest returned record alone: the shard is read again from there."""

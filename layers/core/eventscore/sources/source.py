@@ -23,6 +23,13 @@ class Source(Protocol):
         """The invocation's records, in order."""
         ...
 
+    def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
+        """The lane of each record, in the order of `records`: the source comes back to all of a lane from its first returned record on.
+
+        None where each record stands alone.
+        """
+        ...
+
     def response(self, invocation: Mapping[str, Any], returned: Collection[int]) -> BatchResponse:
         """The answer that makes the source send the records at the positions ``returned`` again."""
         ...

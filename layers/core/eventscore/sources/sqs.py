@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from eventscore.records import Record
@@ -22,9 +22,18 @@ class SqsSource:
             for message in invocation["Records"]
         ]
 
+    def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
+        """Messages stand alone; those of a FIFO queue are one lane."""
+        messages = invocation["Records"]
+        return ["fifo"] * len(messages) if messages and _is_fifo(messages[0]) else None
+
     def response(self, invocation: Mapping[str, Any], returned: Collection[int]) -> BatchResponse:
         """Name each returned message. In a FIFO queue all that follow the first come back, or they would overtake it."""
         messages = invocation["Records"]
-        if returned and str(messages[0].get("eventSourceARN", "")).endswith(".fifo"):
+        if returned and _is_fifo(messages[0]):
             returned = range(min(returned), len(messages))
         return item_failures([messages[position]["messageId"] for position in sorted(returned)])
+
+
+def _is_fifo(message: Mapping[str, Any]) -> bool:
+    return str(message.get("eventSourceARN", "")).endswith(".fifo")

@@ -38,6 +38,11 @@ class FolderStore:
             raise StoreUnavailable(key, f"cannot be read below {self._root}: {error.strerror}") from None
         return StoredObject(content, _etag(content))
 
+    def read_if_changed(self, key: str, etag: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject | None:
+        """The object under ``key``, None where its etag is ``etag``. Raises ``NotInStore`` and ``ObjectTooLarge``."""
+        stored = self.read(key, max_bytes)
+        return None if stored.etag == etag else stored
+
     def write_once(self, key: str, content: bytes) -> None:
         """Write an object that must not exist yet, atomically. Raises ``AlreadyPublished``."""
         path = self._root / key

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 MAX_OBJECT_BYTES = 256 * 2**20
 """No file of a version is larger: what is read is in memory before it can be verified."""
@@ -11,8 +12,7 @@ MAX_DOCUMENT_BYTES = 2**20
 """The same for pointers, manifests and signatures."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(msgspec.Struct, frozen=True):
     """An object's bytes, and the tag that names exactly these bytes in a compare-and-swap."""
 
     content: bytes
@@ -29,6 +29,10 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject:
         """The object under ``key``. Raises ``NotInStore``, and ``ObjectTooLarge`` before more than ``max_bytes`` are read."""
+        ...
+
+    def read_if_changed(self, key: str, etag: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject | None:
+        """The object under ``key``, or None where it still is the one that ``etag`` names. Raises as ``read`` does."""
         ...
 
     def write_once(self, key: str, content: bytes) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LOST = {"PreconditionFailed", "412"}
 _UNDER_WAY = {"ConditionalRequestConflict", "409"}
 _MISSING = {"NoSuchKey", "404"}
+_NOT_MODIFIED = {"NotModified", "304"}
 _ATTEMPTS = 6
 _FIRST_WAIT_S = 0.1
 _DENIED = {"AccessDenied", "403"}
@@ -39,15 +40,30 @@ class S3Store:
     def read(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject:
         """The object under ``key``. Raises ``NotInStore`` and ``ObjectTooLarge``."""
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-            if answer["ContentLength"] > max_bytes:
-                answer["Body"].close()
-                raise ObjectTooLarge(key, answer["ContentLength"], max_bytes)
-            return StoredObject(answer["Body"].read(), answer["ETag"])
+            return self._get(key, max_bytes)
         except (ClientError, BotoCoreError) as error:
-            if _code(error) in _MISSING:
-                raise NotInStore(key) from None
-            self._unavailable(key, error)
+            self._not_read(key, error)
+
+    def read_if_changed(self, key: str, etag: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject | None:
+        """The object under ``key``, None where S3 answers 304, not modified. Raises ``NotInStore`` and ``ObjectTooLarge``."""
+        try:
+            return self._get(key, max_bytes, IfNoneMatch=etag)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _NOT_MODIFIED:
+                return None
+            self._not_read(key, error)
+
+    def _get(self, key: str, max_bytes: int, **conditions: Any) -> StoredObject:
+        answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **conditions)
+        if answer["ContentLength"] > max_bytes:
+            answer["Body"].close()
+            raise ObjectTooLarge(key, answer["ContentLength"], max_bytes)
+        return StoredObject(answer["Body"].read(), answer["ETag"])
+
+    def _not_read(self, key: str, error: Exception) -> NoReturn:
+        if _code(error) in _MISSING:
+            raise NotInStore(key) from None
+        self._unavailable(key, error)
 
     def write_once(self, key: str, content: bytes) -> None:
         """Write an object that must not exist yet. Raises ``AlreadyPublished``."""

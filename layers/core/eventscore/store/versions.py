@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
+from eventscore.background import Background
 from eventscore.errors import AlreadyPublished, FileMissing, NoSuchChannel, NoSuchVersion, NotInStore, StoreError
-from eventscore.manifest import MANIFEST, SIGNATURE
-from eventscore.store.objects import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, ObjectStore
+from eventscore.served_manifest import MANIFEST, SIGNATURE
+from eventscore.store.objects import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, ObjectStore, StoredObject
 
 CHANNELS = "channels.json"
 LIVE, PREVIOUS = "live", "previous"
@@ -28,8 +28,7 @@ class _ChannelsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Channels:
+class Channels(msgspec.Struct, frozen=True):
     """Which version each channel points at, and the tag to change it by (None: no channels yet)."""
 
     versions: Mapping[str, str]
@@ -37,13 +36,14 @@ class Channels:
 
 
 class ModelVersions:
-    """One model in a store."""
+    """One model in a store. Of a version's file no more than ``max_file_bytes`` are read: a larger one is refused unread."""
 
-    def __init__(self, store: ObjectStore, model: str) -> None:
+    def __init__(self, store: ObjectStore, model: str, max_file_bytes: int = MAX_OBJECT_BYTES) -> None:
         if not _SEGMENT.fullmatch(model):
             raise StoreError(model, "expected a model's name of letters, digits, '.', '_' and '-'")
         self.store = store
         self.model = model
+        self._max_file_bytes = max_file_bytes
 
     def key(self, version: str, file: str) -> str:
         """The key of a version's file."""
@@ -55,18 +55,18 @@ class ModelVersions:
         return tuple(name for name in names if self._is_complete(name))
 
     def read_file(self, version: str, file: str) -> bytes:
-        """One file of a version. Raises ``FileMissing``."""
+        """One file of a version. Raises ``FileMissing`` and ``ObjectTooLarge``."""
         key = self.key(version, file)
         document = file in (MANIFEST, SIGNATURE)
         try:
-            return self.store.read(key, MAX_DOCUMENT_BYTES if document else MAX_OBJECT_BYTES).content
+            return self.store.read(key, MAX_DOCUMENT_BYTES if document else self._max_file_bytes).content
         except NotInStore:
             raise FileMissing(key) from None
 
     def read_files(self, version: str, files: tuple[str, ...]) -> dict[str, bytes]:
-        """Several files of a version, fetched side by side. Raises ``FileMissing``."""
-        with ThreadPoolExecutor(max_workers=max(1, len(files))) as pool:
-            return dict(zip(files, pool.map(lambda file: self.read_file(version, file), files), strict=True))
+        """Several files of a version, fetched side by side. Raises ``FileMissing`` and ``ObjectTooLarge``."""
+        under_way = [Background(partial(self.read_file, version, file)) for file in files]
+        return {file: each.result() for file, each in zip(files, under_way, strict=True)}
 
     def write(self, version: str, files: Mapping[str, bytes], manifest: bytes, signature: bytes) -> None:
         """Write a version: its files, then the manifest, then the signature that makes it complete.
@@ -94,11 +94,28 @@ class ModelVersions:
             StoreError: ``channels.json`` cannot be read, or belongs to another model.
 
         """
-        key = f"{self.model}/{CHANNELS}"
         try:
-            stored = self.store.read(key, MAX_DOCUMENT_BYTES)
+            return self._channels(self.store.read(self._channels_key, MAX_DOCUMENT_BYTES))
         except NotInStore:
             return Channels({}, None)
+
+    def changed_channels(self, seen: Channels) -> Channels | None:
+        """The model's channels, None where they are what ``seen`` was: one conditional read. Raises as ``channels`` does."""
+        if seen.etag is None:
+            channels = self.channels()
+            return None if channels == seen else channels
+        try:
+            stored = self.store.read_if_changed(self._channels_key, seen.etag, MAX_DOCUMENT_BYTES)
+        except NotInStore:
+            return Channels({}, None)
+        return None if stored is None else self._channels(stored)
+
+    @property
+    def _channels_key(self) -> str:
+        return f"{self.model}/{CHANNELS}"
+
+    def _channels(self, stored: StoredObject) -> Channels:
+        key = self._channels_key
         try:
             parsed = msgspec.json.decode(stored.content, type=_ChannelsFile)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -138,7 +155,7 @@ class ModelVersions:
         versions[channel] = version
         document = _ChannelsFile(1, self.model, versions)
         content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-        self.store.replace(f"{self.model}/{CHANNELS}", content, seen.etag)
+        self.store.replace(self._channels_key, content, seen.etag)
         return self.channels()
 
     def _is_complete(self, version: str) -> bool:

@@ -108,7 +108,8 @@ def _anomaly(columns: Sequence[pl.Series], rows: int) -> DraftLabel:
         f"positive = {positive}  # {why}",
     )
     told = f"{flags.mean():.2%} of them known anomalies"
-    return DraftLabel("anomaly", (columns[0].name,), lines, told, Flags(flags, ("positive",), ("negative",)))
+    target = Flags(flags, ("positive",), ("negative",), learned=False)
+    return DraftLabel("anomaly", (columns[0].name,), lines, told, target)
 
 
 def _multilabel(columns: Sequence[pl.Series], rows: int) -> DraftLabel:

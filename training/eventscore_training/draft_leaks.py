@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -33,21 +33,26 @@ class Alone:
 class Flags:
     """A truth of one flag or several ``[n, flags]``; ``when`` and ``when_not`` say in words when each is up or down.
 
-    Classes are flags that know no ``when_not``: each is one against the rest.
+    Classes are flags that know no ``when_not``: each is one against the rest. ``learned`` False: nothing is learned from them, so
+    that a column which tells them may be what makes an event unusual; it stays, with a warning.
     """
 
     up: NDArray[np.bool_]
     when: tuple[str, ...] = ()
     when_not: tuple[str, ...] = ()
+    learned: bool = True
 
-    almost_alone = 0.98
-    """The strength from which a column is taken for a leak and left out."""
     suspicious = 0.9
     nothing = 0.5
 
+    @property
+    def almost_alone(self) -> float:
+        """The strength from which a column is taken for a leak and left out."""
+        return 0.98 if self.learned else float("inf")
+
     def sorted(self, order: NDArray[np.int64]) -> Flags:
         """The same, its rows in another order."""
-        return Flags(self.up[order], self.when, self.when_not)
+        return replace(self, up=self.up[order])
 
     def alone(self, column: Column) -> Alone:
         """ROC-AUC of the flag's rate by value (numbers in 64 bins, a gap is a value); of a number itself, where that is more.

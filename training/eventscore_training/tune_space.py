@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from eventscore.contract import Contract
 from eventscore_training.config import TrainingConfig, parse_training_config
 from eventscore_training.split import read_parts
 from eventscore_training.tasks import TASKS, Selection
 from eventscore_training.tasks.anomaly import Anomaly
-from eventscore_training.tasks.regression import Regression
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -65,16 +62,10 @@ class AsItIs:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Selection):
     """The figure of the validation part that the search is for; ``named``: whether it must be told to the fit."""
 
-    name: str
-    higher_is_better: bool
     named: bool = False
-
-    def best(self, figures: list[float]) -> float:
-        """The best of ``figures``."""
-        return max(figures) if self.higher_is_better else min(figures)
 
 
 def objective_of(contract: Contract, config: TrainingConfig) -> Objective:
@@ -83,15 +74,11 @@ def objective_of(contract: Contract, config: TrainingConfig) -> Objective:
     An anomaly model whose validation part knows anomalies is searched by how well it ranks them, and its weights are selected by
     that: how well it reconstructs says little about what it finds.
     """
-    task, wanted = TASKS[contract.model.task], config.fit.select_by
-    if wanted != _AUTO:
-        return Objective(wanted, task.selections[wanted])
-    if task is Anomaly and contract.label is not None and read_parts(config, contract).validation.label.any():
+    task = TASKS[contract.model.task]
+    selection = task.selection(config.fit)
+    guessed = config.fit.select_by == _AUTO and task is Anomaly and contract.label is not None
+    if guessed and read_parts(config, contract).validation.label.any():
         return Objective("roc_auc", higher_is_better=True, named=True)
-    name, higher_is_better = next(iter(task.selections.items()))
-    selection = Selection(name, higher_is_better)
-    if task is Regression:
-        selection = Regression(np.zeros(1), config.fit).selection(config.fit)
     return Objective(selection.name, selection.higher_is_better)
 
 

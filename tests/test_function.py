@@ -355,3 +355,29 @@ def test_answers_go_to_every_sink_that_their_decision_is_routed_to_and_once_wher
     [record] = kinesis_client.get_records(ShardIterator=start)["Records"]
     assert json.loads(record["Data"])["decision"] == "decline"
     assert record["PartitionKey"] == "o-2"
+
+
+class Invoked(Context):
+    """What Lambda says of an invocation."""
+
+    function_name = "score"
+    memory_limit_in_mb = 1769
+    invoked_function_arn = "arn:aws:lambda:eu-central-1:123456789012:function:score"
+
+    def __init__(self, aws_request_id: str) -> None:
+        super().__init__(60_000)
+        self.aws_request_id = aws_request_id
+
+
+def test_a_log_line_names_the_invocation_as_powertools_users_expect(stack: Stack, emitted: Emitted) -> None:
+    function = stack.function()
+    emitted()
+    for number in (1, 2):
+        function(sqs("no json"), Invoked(f"request-{number}"))
+    first, second = [line for line in emitted() if line.get("levelname") == "INFO"]
+    assert (first["function_request_id"], first["cold_start"]) == ("request-1", True)
+    assert (second["function_request_id"], second["cold_start"]) == ("request-2", False)
+    assert (second["function_name"], second["function_memory_size"]) == ("score", 1769)
+    assert second["function_arn"] == Invoked.invoked_function_arn
+    function(sqs("no json"), None)
+    assert all("function_request_id" not in line for line in emitted())

@@ -28,7 +28,7 @@ from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START,
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
 from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
-from eventscore.telemetry import Telemetry
+from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.time_left import TimeLeft
 from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
 
@@ -59,12 +59,14 @@ class ScoreFunction:
         service: ScoringService | None,
         telemetry: Callable[[str], Telemetry],
         news: deque[ModelNews],
+        under_way: UnderWay | None = None,
     ) -> None:
         self._models = models
         self._router = router
         self._service = service
         self._telemetry = telemetry
         self._news = news
+        self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
         self._is_cold = True
 
@@ -89,14 +91,16 @@ class ScoreFunction:
         """
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
+        under_way = UnderWay()
         models = model_cache(settings, clock, news.append)
         models.prepare(settings.models[0])
         function = cls(
             models,
             Router(settings.models, settings.model_field, settings.model_sources),
             scoring_service(settings),
-            telemetry_by_model(environment),
+            telemetry_by_model(environment, under_way),
             news,
+            under_way,
         )
         if settings.initialization in (PROVISIONED, SNAP_START):
             function.load_all()
@@ -120,6 +124,7 @@ class ScoreFunction:
 
         """
         self._refresher.invocation_begins()
+        self._under_way.begins(context)
         self._tell_news()
         if is_direct(invocation):
             answers = self._direct(invocation)

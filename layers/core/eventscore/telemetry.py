@@ -26,10 +26,37 @@ _BATCH = {
 }
 
 
+class UnderWay:
+    """The invocation that is under way: what a reader of Powertools' logs looks for in every line of them."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._invocations = 0
+
+    def begins(self, context: Any) -> None:
+        """Another invocation begins; ``context`` is Lambda's, None where nobody gave one."""
+        self._context = context
+        self._invocations += 1
+
+    def keys(self) -> dict[str, Any]:
+        """By the names that Powertools' ``inject_lambda_context`` gives them; empty outside an invocation."""
+        context = self._context
+        if context is None:
+            return {}
+        return {
+            "cold_start": self._invocations == 1,
+            "function_name": getattr(context, "function_name", None),
+            "function_memory_size": getattr(context, "memory_limit_in_mb", None),
+            "function_arn": getattr(context, "invoked_function_arn", None),
+            "function_request_id": getattr(context, "aws_request_id", None),
+        }
+
+
 class Telemetry:
     """Emits metrics and logs for one model. Namespace and service come from Powertools' environment variables, or are ``eventscore``."""
 
-    def __init__(self, model: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, model: str, environment: Mapping[str, str], under_way: UnderWay | None = None) -> None:
+        self._under_way = under_way or UnderWay()
         self._service = environment.get("POWERTOOLS_SERVICE_NAME") or SERVICE
         namespace = environment.get("POWERTOOLS_METRICS_NAMESPACE") or NAMESPACE
         self._batches: dict[tuple[str, str], MetricDocument] = {}
@@ -52,12 +79,15 @@ class Telemetry:
         for reason, count in result.rejected.items():
             self._emit({"source": source, "reason": reason}, {"RejectedByReason": (COUNT, count)}, version=version)
         if result.rejected:
-            self._logger.info(
-                "records rejected", extra={"source": source, "version": version, "reasons": dict(result.rejected)}
+            self._log(
+                "info",
+                "records rejected",
+                extra={"source": source, "version": version, "reasons": dict(result.rejected)},
             )
         if result.returned:
             some = list(result.returned.items())[:_LOGGED_ORIGINS]
-            self._logger.warning(
+            self._log(
+                "warning",
                 "records returned to their source",
                 extra={
                     "source": source,
@@ -95,22 +125,25 @@ class Telemetry:
         """
         self._emit({}, {"ModelLoadFailed": (COUNT, 1)}, error=type(error).__name__)
         told = {"error": type(error).__name__, "reason": str(error), "version": version, "serving": serving}
-        self._logger.error("model not loaded", extra={**told, "retry_in_s": retry_in_s})
+        self._log("error", "model not loaded", extra={**told, "retry_in_s": retry_in_s})
 
     def model_loaded(self, version: str, replaced: str | None, parts_ms: Mapping[str, float], signed_by: str) -> None:
         """A version answers from now on, in an environment that was warm; ``replaced`` did before, None where nobody did."""
         self._emit({}, {"ModelLoaded": (COUNT, 1)}, version=version, replaced=replaced)
         parts = {name: round(value, 3) for name, value in parts_ms.items()}
         told = {"version": version, "replaced": replaced, "parts_ms": parts, "signed_by": signed_by}
-        self._logger.info("model loaded", extra=told)
+        self._log("info", "model loaded", extra=told)
 
     def rule_answers(self, origin: str) -> None:
         """No version can be had: the fallback rule of the contract at ``origin`` answers from now on."""
-        self._logger.error("the contract's fallback rule answers", extra={"contract": origin})
+        self._log("error", "the contract's fallback rule answers", extra={"contract": origin})
 
     def fallback(self, source: str, answers: int) -> None:
         """So many events were answered by the rule."""
         self._emit({"source": source}, {"FallbackAnswers": (COUNT, answers)})
+
+    def _log(self, level: str, message: str, extra: Mapping[str, Any]) -> None:
+        getattr(self._logger, level)(message, extra={**self._under_way.keys(), **extra})
 
     def _of_batches(self, source: str, version: str) -> MetricDocument:
         document = self._batches.get((source, version))

@@ -15,7 +15,7 @@ from eventscore.settings import REJECT_QUEUE_URL, SINK, Settings
 from eventscore.signing import Ed25519Verifier
 from eventscore.store.location import open_store_to_read
 from eventscore.store.versions import ModelVersions
-from eventscore.telemetry import Telemetry
+from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.version_source import VersionSource
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[
     return ModelCache(live_model, settings.model_memory_bytes)
 
 
-def telemetry_by_model(environment: Mapping[str, str]) -> Callable[[str], Telemetry]:
+def telemetry_by_model(environment: Mapping[str, str], under_way: UnderWay) -> Callable[[str], Telemetry]:
     """Who tells of a model, by its name."""
-    return cache(lambda model: Telemetry(model, environment))
+    return cache(lambda model: Telemetry(model, environment, under_way))
 
 
 def scoring_service(settings: Settings) -> ScoringService | None:

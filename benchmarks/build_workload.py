@@ -99,10 +99,11 @@ def _random_weights(contract: Contract) -> NetworkWeights:
 
     sizes = (encoding.width, *WIDTHS, 1)
     layers = [(normal(to, of, scale=(2 / of) ** 0.5), normal(to, scale=0.1)) for of, to in pairwise(sizes)]
+    weight, bias = layers[-1]
     return NetworkWeights(
         embeddings=tuple(normal(each.rows, each.width, scale=1.0) for each in encoding.vocabularies),
         layers=tuple(LayerWeights(weight, bias) for weight, bias in layers[:-1]),
-        head=layers[-1],
+        head=(weight[None], bias[None]),  # of the one member
     )
 
 

@@ -62,21 +62,24 @@ NEEDED = {
     *(
         f"eventscore.{module}"
         for module in (
-            *("function", "settings", "live_model", "telemetry", "metric_lines", "process_age", "stopwatch"),
-            *("errors", "time_left"),
+            *(
+                "function",
+                "settings",
+                "live_model",
+                "telemetry",
+                "metric_lines",
+                "process_age",
+                "stopwatch",
+                "errors",
+                "time_left",
+            ),
             *("sources", "sources.recognise", "sources.source", "sources.base64_payload", "background"),
             *("sources.sqs", "sources.kinesis", "sources.kafka", "records", "scoring"),
             *("store", "store.location", "store.objects", "store.versions"),
             *("artifact", "served_manifest", "served_contract", "signing"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
-            *(
-                "graph_inspection",
-                "model_cache",
-                "model_news",
-                "refresher",
-                "retry_schedule",
-            ),
-            *("routing", "scorer", "snap_start", "sources.origin", "version_source", "wiring"),
+            *("graph_inspection", "model_cache", "model_news", "refresher", "retry_schedule", "routing", "scorer"),
+            *("sources.origin", "version_source", "wiring"),
         )
     ),
 }
@@ -84,21 +87,9 @@ NEEDED = {
 OF_A_FOLDER = {"eventscore.store.folder"}
 OF_A_BUCKET = {f"eventscore.{module}" for module in ("store.s3_reads", "plain_access", "plain_http", "signature_v4")}
 OF_A_QUEUE = {f"eventscore.{module}" for module in ("service", "delivery", "delivery.sink", "delivery.rejection")}
-OF_SQS = {
-    "eventscore.aws",
-    *(
-        f"eventscore.delivery.{module}"
-        for module in (
-            "open_sinks",
-            "addresses",
-            "sqs",
-            "plain_sqs",
-            "batched",
-            "backoff",
-            "call_failure",
-            "message_text",
-        )
-    ),
+OF_SQS = {"eventscore.aws"} | {
+    f"eventscore.delivery.{module}"
+    for module in ("open_sinks", "addresses", "sqs", "plain_sqs", "batched", "backoff", "call_failure", "message_text")
 }
 """What a queue as sink loads; the module of every other sink is loaded where that one is configured."""
 COSTLY = {

@@ -41,6 +41,9 @@ class FakeSource:
         self.model = small_model.MODEL
         self.before_load: Callable[[], None] = lambda: None
 
+    def begin(self, channel: str) -> None:
+        pass
+
     def channels(self, watch: Stopwatch) -> Channels:
         self.looks += 1
         self._answer()

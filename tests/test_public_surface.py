@@ -107,6 +107,7 @@ def test_the_environment_variables_keep_their_names() -> None:
             "EVENTSCORE_REJECT_QUEUE_URL",
             "EVENTSCORE_IDEMPOTENCY_TABLE",
             "EVENTSCORE_SIGNING_KEY",
+            "EVENTSCORE_IDEMPOTENCY_TABLE",
             "EVENTSCORE_REFRESH_SECONDS",
             "EVENTSCORE_MAX_FILE_MB",
         ),

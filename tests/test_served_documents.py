@@ -24,13 +24,16 @@ CONTRACTS = {
     "small": small_model.CONTRACT_TOML,
     "classes": test_several_scores.CLASSES,
     "labels": test_several_scores.LABELS,
+    "rule": f"{test_several_scores.CLASSES}[fallback]\nscores = {{3 = 0.2, card = 0.5, cash = 0.3}}\n",
+    "rule of a band": test_several_scores.TOML.format(task="binary", label='field = "x"')
+    + '[fallback]\ndecision = "sure"\n',
     **{str(path.relative_to(ROOT)): path.read_text() for path in ROOT.glob("model_store/**/contract.toml")},
 }
 
 
 def as_read(contract: AnyContract) -> dict[str, Any]:
     """What decodes, builds columns, scores and decides reads of a contract."""
-    event, label = contract.event, contract.label
+    event, label, rule = contract.event, contract.label, contract.fallback
     names = ("type", "missing", "min", "max", "values", "max_length", "unseen")
     return {
         "model": (contract.model.name, contract.model.task),
@@ -41,6 +44,7 @@ def as_read(contract: AnyContract) -> dict[str, Any]:
         ],
         "decisions": [(decision.name, decision.start) for decision in contract.decisions],
         "label": label and (label.field, label.fields, label.positive, label.classes, label.threshold),
+        "fallback": rule and (rule.score, rule.decision, rule.scores),
         "derived": (
             contract.outputs,
             contract.label_fields,
@@ -90,12 +94,14 @@ def edited(toml: str, draw: st.DataObject) -> str:
     elif change == "leave out":
         del lines[place]
     else:
-        added = draw.draw(st.sampled_from(["unit", "min", "max", "missing", "unseen", "threshold", "surprise", "time"]))
+        added = draw.draw(
+            st.sampled_from(["unit", "min", "max", "missing", "unseen", "threshold", "surprise", "time", "score"])
+        )
         lines.insert(place + 1, f"{added} = {draw.draw(values())}")
     return "\n".join(lines) + "\n"
 
 
-@given(st.sampled_from(sorted(CONTRACTS)[-3:]), st.data())
+@given(st.sampled_from(sorted(CONTRACTS)[-5:]), st.data())
 def test_what_the_author_may_write_the_function_reads_the_same(name: str, data: st.DataObject) -> None:
     toml = edited(CONTRACTS[name], data)
     try:
@@ -125,6 +131,8 @@ def test_what_the_author_may_write_the_function_reads_the_same(name: str, data: 
         ('field = "fraud"', 'field = "no field"'),
         ("from = 0.9", "form = 0.9"),
         ('id = "order"', ""),
+        ("[[decisions]]", "[fallback]\nscroe = 0.5\n[[decisions]]"),
+        ("[[decisions]]", '[fallback]\nscores = {a = "b"}\n[[decisions]]'),
     ],
 )
 def test_a_contract_that_the_function_half_understands_is_refused(old: str, new: str) -> None:

@@ -46,7 +46,7 @@ class Queue:
         self.origins: list[str] = []
         self.refuses: frozenset[str] = frozenset()
 
-    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, Any]:
+    def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
         failures = {}
         for position, message in enumerate(messages):
             if message.attributes["origin"] in self.refuses:
@@ -235,6 +235,22 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_events_only(several: Severa
     assert (len(several.sink.bodies), len(several.rejects.bodies)) == (1, 1)
     with pytest.raises(DigestMismatch, match="wide/versions/v1/model.onnx"):
         function(sqs(named("wide")), None)
+
+
+def test_behind_a_record_that_one_model_returned_no_other_model_delivers_in_its_partition(
+    several: Several, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "store"
+    shutil.copytree(several.environment["EVENTSCORE_STORE"], folder)
+    small_model.flip_byte(folder / "wide" / "versions" / "v1" / "model.onnx")
+    function = several.start(EVENTSCORE_STORE=str(folder), **BY_FIELD)
+    broken, good, nobodys = (named(model).encode() for model in ("wide", "small", "none-such"))
+    batch = kafka({"t-0": [broken, good, nobodys, good], "t-1": [good]})
+    assert function(batch, None) == {"batchItemFailures": [{"itemIdentifier": {"partition": "t-0", "offset": 10}}]}
+    assert several.sink.origins == ["t-1@10"], "the source comes back to all of t-0"
+    assert several.rejects.origins == []
 
 
 SQS_ARN, KINESIS_ARN = "arn:aws:sqs:eu-west-1:123:orders", "arn:aws:kinesis:eu-west-1:123:stream/clicks"

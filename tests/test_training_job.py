@@ -17,7 +17,7 @@ import orders  # noqa: E402
 from eventscore.artifact import load_artifact  # noqa: E402
 from eventscore.contract import parse_contract  # noqa: E402
 from eventscore.errors import AlreadyPublished, ContractInvalid, GraphInvalid  # noqa: E402
-from eventscore.manifest import BASELINE, CONTRACT, GOLDEN, GRAPH, REPORT  # noqa: E402
+from eventscore.manifest import BASELINE, CONTRACT, GOLDEN, GRAPH, MANIFEST, REPORT  # noqa: E402
 from eventscore.signing import Ed25519Signer, Ed25519Verifier  # noqa: E402
 from eventscore.store.folder import FolderStore  # noqa: E402
 from eventscore.store.versions import ModelVersions  # noqa: E402
@@ -84,8 +84,10 @@ def test_a_published_version_loads_and_answers_its_golden_events(
 ) -> None:
     store = FolderStore(tmp_path)
     manifest = publish(run, store, signer)
-    artifact = load_artifact(ModelVersions(store, "orders"), run.version, verifier)
-    assert artifact.manifest == manifest
+    versions = ModelVersions(store, "orders")
+    artifact = load_artifact(versions, run.version, verifier)
+    assert (artifact.model, artifact.version) == (manifest.model, manifest.version)
+    assert versions.read_file(run.version, MANIFEST) == manifest.to_bytes()
     assert {table.part for table in manifest.provenance.tables} == {"train", "validation", "test"}
     assert manifest.metrics["int8"]["roc_auc"] == run.metrics["roc_auc"]
     with pytest.raises(AlreadyPublished):

@@ -63,11 +63,14 @@ def test_the_loss_of_an_ensemble_is_the_mean_of_its_members_losses(variant: str)
 
 
 @pytest.mark.parametrize("variant", order_tasks.TASKS)
-def test_a_sound_network_passes_the_sanity_check_and_a_hopeless_one_does_not(variant: str) -> None:
+def test_a_sound_network_passes_the_sanity_check_and_a_hopeless_one_does_not(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = made(variant)
     torch.manual_seed(0)
     network = build_network(one.encoding, one.part.numbers, NetworkConfig(widths=(32, 16)), one.task)
     assert check_sanity(network, one.part, FitConfig(learning_rate=0.01), seed=0) > 0
+    monkeypatch.setattr("eventscore_training.sanity.SANITY_STEPS", 50)
     with pytest.raises(NothingLearned):
         check_sanity(network, one.part, FitConfig(learning_rate=1e-8), seed=0)
 

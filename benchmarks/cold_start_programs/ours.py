@@ -9,5 +9,5 @@ from types import SimpleNamespace
 
 handler = importlib.import_module("app").handler  # the function's folder is on PYTHONPATH
 event = json.loads(Path(sys.argv[1]).read_bytes())
-answers = handler([event], SimpleNamespace(aws_request_id="cold-start"))
+answers = handler([event], SimpleNamespace(aws_request_id="cold-start", get_remaining_time_in_millis=lambda: 60_000))
 print(json.dumps({"done_ns": time.monotonic_ns(), "score": answers[0].get("score")}))

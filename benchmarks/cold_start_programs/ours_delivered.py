@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 handler = importlib.import_module("app").handler  # the function's folder is on PYTHONPATH
 body = Path(sys.argv[1]).read_text(encoding="utf-8")
-context = SimpleNamespace(aws_request_id="cold-start")
+context = SimpleNamespace(aws_request_id="cold-start", get_remaining_time_in_millis=lambda: 60_000)
 response = handler({"Records": [{"messageId": "m", "body": body, "eventSource": "aws:sqs"}]}, context)
 done_ns = time.monotonic_ns()
 if response != {"batchItemFailures": []}:

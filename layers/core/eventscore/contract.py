@@ -198,10 +198,8 @@ class Contract(Section):
     def _fallback_and_gates_name_what_is_there(self) -> Self:
         task, label = self.model.task, self.label
         bands = [(decision.name, decision.start) for decision in self.decisions]
-        bounds = (label.min, label.max) if label else (None, None)
-        if problem := fallback_beside_the_contract(self.fallback, task, self.outputs, bands, bounds):
-            raise ValueError(problem)
-        if problem := gates_beside_the_task(self.gates, task, labelled=label is not None):
+        problem = fallback_beside_the_contract(self.fallback, task, self.outputs, bands, label)
+        if problem := problem or gates_beside_the_task(self.gates, task, labelled=label is not None):
             raise ValueError(problem)
         slices, groups = self.gates.slices, self.gates.groups
         named = [("slices", field) for field in (slices.fields if slices else ())]
@@ -210,10 +208,10 @@ class Contract(Section):
                 raise ValueError(
                     f"gates.{section}: field {field!r} is the {'id' if field == self.event.id else 'label'} and makes no groups of events"
                 )
-        names = [name for name, _ in bands]
-        if groups and groups.decision not in names:
+        if groups and groups.decision not in dict(bands):
+            named_bands = ", ".join(dict(bands)) or "none here"
             raise ValueError(
-                f"gates.groups.decision: expected one of the decisions ({', '.join(names) or 'none here'}), got {groups.decision!r}"
+                f"gates.groups.decision: expected one of the decisions ({named_bands}), got {groups.decision!r}"
             )
         return self
 

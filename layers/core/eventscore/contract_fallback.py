@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from eventscore.contract_grammar import DecisionName, Finite, Section, Task, with_article
-from eventscore.decision_bands import Bands, band_of, main_score
+from eventscore.contract_label import LabelSection
+from eventscore.decision_bands import band_of, main_score
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _SUM_TOLERANCE = 1e-3
@@ -26,12 +27,12 @@ def fallback_beside_the_contract(
     fallback: FallbackSection | None,
     task: Task,
     outputs: Sequence[str],
-    bands: Bands,
-    bounds: tuple[float | None, float | None],
+    bands: Sequence[tuple[str, float]],
+    label: LabelSection | None,
 ) -> str | None:
     """What is wrong with ``[fallback]`` in this contract, in one sentence; None where it fits or is left out.
 
-    ``outputs``: names of the scores where an event has several; ``bounds``: smallest and largest truth of a regression.
+    ``outputs``: names of the scores where an event has several; ``bands``: names and starts of the decisions.
     """
     if fallback is None:
         return None
@@ -46,7 +47,7 @@ def fallback_beside_the_contract(
     score = main_score(fallback, bands)
     if fallback.decision is not None and (band := band_of(score, bands)) != fallback.decision:
         return f"fallback: the score {score:g} lies in the band {band!r}, and the decision is {fallback.decision!r}"
-    low, high = bounds if task == "regression" else (0, 1)
+    low, high = (label.min, label.max) if task == "regression" and label else (0, 1)
     if (low is not None and score < low) or (high is not None and score > high):
         return f"fallback.score: expected a number from {low} to {high}, got {score:g}"
     return None

@@ -1,4 +1,4 @@
-"""Decision bands: which one a score lies in."""
+"""Which decision band a score lies in, and the score of a fallback rule that names a band."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-Bands = Sequence[tuple[str, float]]
-"""Names and starts of a contract's decisions, ascending."""
 
-
-def band_of(score: float, bands: Bands) -> str | None:
-    """The decision band that a score lies in: the last whose start it reaches, or else the first; None without any."""
-    starts = [start for _, start in bands]
-    return bands[max(0, bisect_right(starts, score) - 1)][0] if bands else None
-
-
-class Rule(Protocol):
-    """What a contract's ``[fallback]`` says, whoever has read it."""
+class FallbackScores(Protocol):
+    """What ``[fallback]`` says, whoever read it."""
 
     @property
     def score(self) -> float | None:
-        """The answer's score."""
+        """The score, where an event has one."""
         ...
 
     @property
     def decision(self) -> str | None:
-        """Or the band whose start it is."""
+        """The name of a band."""
         ...
 
     @property
     def scores(self) -> Mapping[str, float] | None:
-        """Or all scores, where an event has several."""
+        """The scores, where an event has several."""
         ...
 
 
-def main_score(rule: Rule, bands: Bands) -> float:
-    """The score that the rule answers with; the highest of several."""
-    if rule.scores is not None:
-        return max(rule.scores.values())
-    return rule.score if rule.score is not None else dict(bands)[rule.decision or ""]
+def band_of(score: float, bands: Sequence[tuple[str, float]]) -> str | None:
+    """The band that a score lies in: the last whose start it reaches, or else the first; None without any.
+
+    ``bands``: names and starts, ascending.
+    """
+    starts = [start for _, start in bands]
+    return bands[max(0, bisect_right(starts, score) - 1)][0] if bands else None
+
+
+def main_score(fallback: FallbackScores, bands: Sequence[tuple[str, float]]) -> float:
+    """The score of a rule's answer."""
+    if fallback.scores is not None:
+        return max(fallback.scores.values())
+    if fallback.score is not None:
+        return fallback.score
+    return dict(bands)[fallback.decision or ""]

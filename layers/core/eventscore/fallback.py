@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from eventscore.decision_bands import band_of, main_score
 from eventscore.decoding import EventDecoder
+from eventscore.errors import ContractViolation
 from eventscore.scorer import NO_VERSION
 from eventscore.scoring import Answer, Outcome, timestamp
-from eventscore.served_contract import ServedContract
+
+if TYPE_CHECKING:
+    from eventscore.contract import AnyContract
 
 
 class FallbackRule:
     """The ``[fallback]`` of a contract, ready to answer. ``origin`` says where the contract comes from, for logs."""
 
     version = NO_VERSION
-    stands_in = True
+    memory_bytes = 0
+    is_rule = True
 
-    def __init__(self, contract: ServedContract, origin: str) -> None:
+    def __init__(self, contract: AnyContract, origin: str) -> None:
         fallback = contract.fallback
         if fallback is None:
             raise ValueError("the contract has no [fallback]")
@@ -44,8 +49,12 @@ class FallbackRule:
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order: the rule's answer, or the violation that it is rejected for."""
         scored_at = timestamp(now)
-        events, refused = self._decoder.decode_all(messages)
-        answers = (
-            msgspec.structs.replace(self._answer, event_id=each.event_id, scored_at=scored_at) for each in events
-        )
-        return [refused[place] if place in refused else next(answers) for place in range(len(messages))]
+        outcomes: list[Outcome] = []
+        for message in messages:
+            try:
+                event_id = self._decoder.decode(message).event_id
+            except ContractViolation as violation:
+                outcomes.append(violation)
+            else:
+                outcomes.append(msgspec.structs.replace(self._answer, event_id=event_id, scored_at=scored_at))
+        return outcomes

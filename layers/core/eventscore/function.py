@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 # numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from eventscore import snap_start
 from eventscore.errors import SettingsInvalid
 from eventscore.model_cache import Models, OneScorer
 from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
@@ -27,15 +26,11 @@ from eventscore.routing import Router
 from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
+from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry
 from eventscore.time_left import TimeLeft
-from eventscore.wiring import check_queues, model_cache, scoring_service, telemetry_by_model
-
-if TYPE_CHECKING:
-    from eventscore.artifact import Artifact
-    from eventscore.records import Record
-    from eventscore.service import BatchResult, ScoringService
+from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
 
 _PATIENCE_S: Final = 5.0
 """How long an invocation whose events are delivered waits for a refresh that is due."""
@@ -43,6 +38,11 @@ _RESERVE_S: Final = 2.0
 """What must be left of the invocation's time behind that."""
 _RESTORE_PATIENCE_S: Final = 7.0
 """How long a restored snapshot waits for it: Lambda gives restoring and hooks ten seconds together."""
+
+if TYPE_CHECKING:
+    from eventscore.artifact import Artifact
+    from eventscore.records import Record
+    from eventscore.service import BatchResult, ScoringService
 
 
 class ScoreFunction:
@@ -88,9 +88,9 @@ class ScoreFunction:
 
         """
         settings = Settings.from_environment(environment)
-        check_queues(settings)
         news: deque[ModelNews] = deque()
-        models = model_cache(settings, clock, news.append)  # first: the pull begins here
+        models = model_cache(settings, clock, news.append)
+        models.prepare(settings.models[0])
         function = cls(
             models,
             Router(settings.models, settings.model_field, settings.model_sources),
@@ -103,6 +103,8 @@ class ScoreFunction:
         else:
             function._load(settings.models[0])
         if settings.initialization == SNAP_START:
+            from eventscore import snap_start
+
             snap_start.register(function.load_all, function.after_restore)
         return function
 
@@ -153,7 +155,8 @@ class ScoreFunction:
         source = recognise(invocation)
         if self._service is None:
             raise SettingsInvalid(f"{SINK} and {REJECT_QUEUE_URL}", "both, to score a batch", None)
-        records, lanes = source.records(invocation), source.lanes(invocation)
+        records = source.records(invocation)
+        lanes = source.lanes(invocation)
         returned: dict[int, str] = {}
         failures: list[Exception] = []
         began = time.perf_counter()
@@ -173,9 +176,10 @@ class ScoreFunction:
                 result = _all_returned(own, error)
             else:
                 version = scorer.version
-                own_lanes = None if lanes is None else [lanes[position] for position in positions]
-                result = self._service.process(scorer, source.name, own, time_left, own_lanes)
-                if scorer.stands_in:
+                own_lanes = lanes if lanes is None or own is records else [lanes[position] for position in positions]
+                held_back = behind(returned, positions, lanes) if returned and lanes is not None else ()
+                result = self._service.process(scorer, source.name, own, time_left, own_lanes, held_back)
+                if scorer.is_rule:
                     self._telemetry(scorer.model).fallback(source.name, result.scored)
             self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
@@ -210,7 +214,7 @@ class ScoreFunction:
                     answers[position] = {"rejected": rejected, "model": scorer.model, "version": scorer.version}
             telemetry = self._telemetry(model or NO_MODEL)
             telemetry.direct(scorer.version, scored, len(outcomes) - scored, _ms_since(began))
-            if scorer.stands_in:
+            if scorer.is_rule:
                 telemetry.fallback("direct", scored)
         return answers
 
@@ -219,7 +223,7 @@ class ScoreFunction:
         first, *others = self._router.models
         scorer = self._scorer(first)
         answer: dict[str, Any] = {"model": scorer.model, "version": scorer.version}
-        if scorer.stands_in:
+        if scorer.is_rule:
             answer["fallback"] = True
         if others:
             answer["models"] = {live.model: live.serving.version for live in self._models.held() if live.serving}
@@ -240,6 +244,9 @@ class ScoreFunction:
         return scorer
 
     def _cold_watch(self) -> Stopwatch:
+        # Here, and not where it is needed first: its imports take longer than the pull, and go on beside it.
+        import eventscore.artifact  # noqa: F401
+
         watch = Stopwatch()
         age = process_age_ms()
         if age is not None:
@@ -274,8 +281,6 @@ class ScoreFunction:
 
 
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
-    from collections import Counter
-
     from eventscore.service import BatchResult
 
     reason = type(error).__name__

@@ -19,8 +19,8 @@ from eventscore.version_source import VersionSource
 
 if TYPE_CHECKING:
     from eventscore.artifact import Artifact
+    from eventscore.contract import AnyContract
     from eventscore.fallback import FallbackRule
-    from eventscore.served_contract import ServedContract
 
 LOOK_CAP_S: Final = 300.0
 """The pointer is looked at this often at least, however long the store has been away."""
@@ -47,7 +47,7 @@ class LiveModel:
         refresh_s: float,
         clock: Callable[[], float],
         tell: Callable[[ModelNews], None],
-        deployed_contract: Callable[[], tuple[ServedContract, str] | None] = lambda: None,
+        deployed_contract: Callable[[], tuple[AnyContract, str] | None] = lambda: None,
     ) -> None:
         self._source = source
         self._channel = channel
@@ -55,7 +55,7 @@ class LiveModel:
         self._clock = clock
         self._tell = tell
         self._deployed_contract = deployed_contract
-        self._serving: Scorer | None = None
+        self._serving: VersionScorer | FallbackRule | None = None
         self._channels: Channels | None = None
         self._interruptions = 0
         self._schedules(LOOK_CAP_S, LOAD_CAP_S, refresh_s or LOOK_CAP_S)
@@ -74,7 +74,7 @@ class LiveModel:
     def memory_bytes(self) -> int:
         """What the version that answers is reckoned to hold."""
         serving = self._serving
-        return serving.artifact.memory_bytes if isinstance(serving, VersionScorer) else 0
+        return serving.memory_bytes if serving else 0
 
     def get(self, watch: Stopwatch | None = None) -> Scorer:
         """Who answers: the channel's version, or on a cold start without it ``previous``, or the contract's fallback rule.
@@ -84,6 +84,11 @@ class LiveModel:
 
         """
         return self._serving or self._begin(watch or Stopwatch())
+
+    def prepare(self) -> None:
+        """Begin to pull what ``get`` will load, where nothing is loaded; heavy imports can go on beside it."""
+        if self._serving is None:
+            self._source.begin(self._channel)
 
     def release(self) -> None:
         """Let go of the version; the next ``get`` loads again."""
@@ -118,10 +123,8 @@ class LiveModel:
 
     def _looks(self) -> bool:
         """Whether the pointer is looked at: always but where the settings say never and a version answers."""
-        return self._refresh_s > 0 or self._on_rule()
-
-    def _on_rule(self) -> bool:
-        return self._serving is not None and self._serving.stands_in
+        serving = self._serving
+        return self._refresh_s > 0 or (serving is not None and serving.is_rule)
 
     def _wanted(self) -> str | None:
         return self._channels.versions.get(self._channel) if self._channels else None
@@ -130,7 +133,7 @@ class LiveModel:
         wanted, serving = self._wanted(), self._serving
         if wanted is None or serving is None:
             return False
-        return serving.stands_in or serving.version != wanted
+        return serving.is_rule or serving.version != wanted
 
     def _candidates(self) -> Iterator[str]:
         """The versions to try where none answers: the channel's, and the one that was live before."""
@@ -144,6 +147,7 @@ class LiveModel:
     def _begin(self, watch: Stopwatch) -> Scorer:
         """Find somebody to answer, where nobody does."""
         first: Exception | None = None
+        self.prepare()
         try:
             self._channels = self._source.channels(watch)
             self._look.succeeded(self._clock())
@@ -173,14 +177,14 @@ class LiveModel:
 
     def _rule(self) -> FallbackRule | None:
         """The fallback rule of the newest contract that can be trusted; that of the deployment only where the store has none."""
-        from eventscore.fallback import FallbackRule  # where no version can be had, and only there
+        from eventscore.fallback import FallbackRule  # seldom needed
 
         for version in self._candidates():
             try:
                 contract = self._source.contract(version)
+                return FallbackRule(contract, f"version {version}") if contract.fallback else None
             except Exception:  # noqa: S112  # told already: the version was refused
                 continue
-            return FallbackRule(contract, f"version {version}") if contract.fallback else None
         try:
             deployed = self._deployed_contract()
         except Exception as error:
@@ -192,7 +196,7 @@ class LiveModel:
         replaced = self._serving
         serving = VersionScorer(artifact)
         now = self._clock()
-        if replaced is not None and replaced.stands_in:
+        if replaced is not None and replaced.is_rule:
             self._schedules(LOOK_CAP_S, LOAD_CAP_S, self._refresh_s or LOOK_CAP_S)
             self._look.succeeded(now)
             self._load.failed(now)  # it was, where this is the version before
@@ -228,7 +232,8 @@ class LiveModel:
 
     def _catch_up(self, interrupted: Callable[[], bool]) -> None:
         wanted = self._wanted()
-        on_rule = self._on_rule()
+        serving = self._serving
+        on_rule = serving is not None and serving.is_rule
         for version in [*self._candidates()] if on_rule else [wanted or ""]:
             watch = Stopwatch()
             try:

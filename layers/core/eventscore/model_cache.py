@@ -51,12 +51,21 @@ class ModelCache:
 
     def get(self, model: str, watch: Stopwatch | None = None) -> Scorer:
         """Who answers for ``model``. Raises as `LiveModel.get` does."""
-        live = self._models.pop(model, None) or self._make(model)
-        self._models[model] = live
+        live = self._live(model)
+        self._models[model] = self._models.pop(model)
         scorer = live.get(watch)
         if len(self._models) > 1:
             self._evict(live)
         return scorer
+
+    def prepare(self, model: str) -> None:
+        """Begin to pull ``model``, which will be asked for soon."""
+        self._live(model).prepare()
+
+    def _live(self, model: str) -> LiveModel:
+        if model not in self._models:
+            self._models[model] = self._make(model)
+        return self._models[model]
 
     def held(self) -> list[LiveModel]:
         """The models that answer now, the least recently used first."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 16_384
 _MOST_HEADERS = 100
-_WITHOUT_BODY = (204, 304)
 _KEPT_S = 4.0
 """S3 closes a connection that is idle for some more seconds; one that was kept in a frozen environment is closed by then."""
+_WITHOUT_BODY = (204, 304)
 
 
 class Origin(NamedTuple):

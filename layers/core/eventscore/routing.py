@@ -13,7 +13,6 @@ from eventscore.records import Record
 from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer
 from eventscore.settings import DIRECT, MODEL_SOURCES
 from eventscore.sources.origin import source_names
-from eventscore.violations import violation_of_bytes
 
 if TYPE_CHECKING:
     from eventscore.scoring import Outcome
@@ -79,6 +78,8 @@ class Router:
         except RecursionError:
             return ContractViolation("too_nested", "expected a flat object, got one nested too deeply to read")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            from eventscore.violations import violation_of_bytes  # only what cannot be read needs it
+
             return violation_of_bytes(message, str(error))
         if isinstance(named, str) and named in self.models:
             return named
@@ -93,7 +94,7 @@ class _Nobody:
 
     model = NO_MODEL
     version = NO_VERSION
-    stands_in = False
+    is_rule = False
 
     def __init__(self, model_named_in: Callable[[bytes | None], str | ContractViolation]) -> None:
         self._model_named_in = model_named_in

@@ -1,10 +1,12 @@
-"""Whoever answers the messages of a batch under one name and version: a loaded version of a model, or who stands in for it."""
+"""Whoever answers the messages of a batch under one name and version: a loaded version of a model, or who stands in for it.
+
+Nothing heavy is imported before a version is here: this belongs to what a cold start loads first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ class Scorer(Protocol):
         ...
 
     @property
-    def stands_in(self) -> bool:
-        """Whether a rule answers, for want of a version."""
+    def is_rule(self) -> bool:
+        """Whether no version answers but the fallback rule of a contract."""
         ...
 
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
@@ -40,19 +42,19 @@ class Scorer(Protocol):
 
 
 class VersionScorer:
-    """A version that has proved itself."""
+    """A version that has proved itself. ``memory_bytes`` is what it is reckoned to hold."""
 
-    stands_in = False
+    is_rule = False
 
     def __init__(self, artifact: Artifact) -> None:
-        # numpy and ONNX Runtime: there by now, and not before the pull of the version has begun.
-        from eventscore.scoring import score_messages
+        from eventscore.scoring import score_messages  # whoever has an artifact has loaded all that this needs
 
         self.artifact = artifact
         self.model = artifact.model
         self.version = artifact.version
-        self._score = partial(score_messages, artifact)
+        self.memory_bytes = artifact.memory_bytes
+        self._score = score_messages
 
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order; the graph runs once."""
-        return self._score(messages, now)
+        return self._score(self.artifact, messages, now)

@@ -105,7 +105,7 @@ class ServedDecision(_Section, frozen=True):
 
 
 class ServedFallback(_Section, frozen=True):
-    """``[fallback]``: a score or the name of its band, or a score for each output."""
+    """``[fallback]``."""
 
     score: _Finite | None = None
     decision: _DecisionName | None = None

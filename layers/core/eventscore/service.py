@@ -36,7 +36,7 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 
 class ScoringService:
-    """Scores batches with whoever answers for their model, and delivers what comes of them. ``stopwatch`` counts seconds."""
+    """Scores batches with an artifact and delivers what comes of them. ``stopwatch`` counts seconds."""
 
     def __init__(
         self,
@@ -58,14 +58,17 @@ class ScoringService:
         records: Sequence[Record],
         time_left: TimeLeft = NO_LIMIT,
         lanes: Lanes | None = None,
+        held_back: Iterable[int] = (),
     ) -> BatchResult:
         """Score ``records``, which came from ``source`` (``sqs``, ``kinesis``, ``kafka``), and deliver the outcomes within the time left.
 
         ``lanes`` names each record's shard or partition, where the source has such: once a record is returned, its source comes back to all
-        behind it, so nothing behind it is delivered any more where that can still be helped.
+        behind it, so nothing behind it is delivered any more where that can still be helped. ``held_back`` are positions that lie behind a
+        record of another model that was returned already.
         """
         batch = _Batch(self, scorer, source, records, time_left, lanes)
         outcomes = self._score(scorer, records[: self._affordable(len(records), time_left)], batch.now)
+        batch.returned.update(dict.fromkeys(held_back, HELD_BACK.reason))
         batch.returned.update(dict.fromkeys(range(len(outcomes), len(records)), NOT_SCORED))
         rejected = [place for place, outcome in enumerate(outcomes) if not isinstance(outcome, Answer)]
         batch.violations = {place: outcomes[place] for place in rejected}  # type: ignore[misc] # those that are no answers

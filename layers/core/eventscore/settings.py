@@ -36,7 +36,7 @@ _OF_THE_FUNCTION = (
 )
 _FUNCTION_MEMORY_MB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
-SNAP_START, PROVISIONED = "snap-start", "provisioned-concurrency"
+ON_DEMAND, SNAP_START, PROVISIONED = "on-demand", "snap-start", "provisioned-concurrency"
 DIRECT = "direct"
 """Stands for direct invocations among the sources."""
 
@@ -85,7 +85,6 @@ class Settings(msgspec.Struct, frozen=True):
             raise SettingsInvalid(CHANNEL, f"one of {', '.join(CHANNEL_NAMES)}", channel)
         function_memory_mb = int(environment.get(_FUNCTION_MEMORY_MB) or _DEFAULT_FUNCTION_MEMORY_MB)
         models = _models(environment)
-        folder = environment.get(FALLBACK_CONTRACTS) or None
         return cls(
             store=_required(environment, STORE, "s3://bucket, s3://bucket/prefix or a folder's path"),
             models=models,
@@ -98,11 +97,11 @@ class Settings(msgspec.Struct, frozen=True):
             ),
             refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
             max_file_bytes=_number(environment, MAX_FILE_MB, 1, _DEFAULT_MAX_FILE_MB) * _MEBIBYTE,
-            fallback_contracts=folder,
+            fallback_contracts=environment.get(FALLBACK_CONTRACTS) or None,
             sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,
             idempotency_table=environment.get(IDEMPOTENCY_TABLE) or None,
-            initialization=environment.get(_INITIALIZATION_TYPE) or "on-demand",
+            initialization=environment.get(_INITIALIZATION_TYPE) or ON_DEMAND,
         )
 
 

@@ -1,10 +1,16 @@
-"""Where a model's versions come from: the store, opened when first needed, with the keys that a version must be signed with."""
+"""Where a model's versions come from: the store, opened when first needed, with the keys that a version must be signed with.
+
+A cold start pulls beside its imports: `begin` starts to pull in a thread, and what scores (numpy, ONNX Runtime) is imported while the
+files are on their way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from eventscore.background import Background
 from eventscore.served_manifest import PULLED_FILES
@@ -17,55 +23,45 @@ if TYPE_CHECKING:
     from eventscore.served_contract import ServedContract
 
 
-class _Pulled(NamedTuple):
-    """What came of an early pull: the channels, and of the version that one of them names the files, or why they did not come."""
-
+class _Pulled(msgspec.Struct, frozen=True):
     channels: Channels
     version: str | None
-    files: Mapping[str, bytes]
-    error: Exception | None
+    files: Mapping[str, bytes] | Exception
     parts_ms: Mapping[str, float]
 
 
 class VersionSource:
-    """One model's channels, versions and contracts. ``open_versions`` is called again as long as it raises.
-
-    What scores (numpy, ONNX Runtime) is imported when a version is loaded, and not before: a pull that has begun goes on beside it.
-    """
+    """One model's channels, versions and contracts. ``open_versions`` is called again as long as it raises."""
 
     def __init__(self, model: str, open_versions: Callable[[], ModelVersions], verifier: Verifier) -> None:
         self.model = model
         self._open_versions = open_versions
+        self._opened: ModelVersions | None = None
         self._verifier = verifier
         self._pulling: Background[_Pulled] | None = None
         self._pulled: _Pulled | None = None
 
-    @cached_property
-    def _versions(self) -> ModelVersions:
-        return self._open_versions()
-
-    def begin_pull(self, channel: str) -> None:
-        """Begin to fetch the pointer and the version that ``channel`` names; ``channels`` and ``load`` take what has come."""
-        self._pulling = Background(partial(self._pull, channel))
+    def begin(self, channel: str) -> None:
+        """Begin to pull the version that ``channel`` points at, for the next ``channels`` and ``load``."""
+        if self._pulling is None:
+            self._pulling = Background(partial(self._pull, channel))
 
     def channels(self, watch: Stopwatch) -> Channels:
         """The model's channels. Raises ``StoreError``."""
-        if self._pulling is not None:
-            from eventscore import artifact as _beside  # noqa: F401  its imports take longer than the pull, and go on beside it
+        pulling, self._pulling, self._pulled = self._pulling, None, None
+        if pulling is None:
+            return self._read_channels(watch)
+        # Here, and not where it is needed first: its imports take longer than the pull, and go on beside it.
+        import eventscore.artifact  # noqa: F401
 
-            pulling, self._pulling = self._pulling, None
-            with watch.part("wait"):
-                self._pulled = pulling.result()
-            watch.parts_ms |= self._pulled.parts_ms
-            return self._pulled.channels
-        with watch.part("connect"):
-            versions = self._versions
-        with watch.part("pointer"):
-            return versions.channels()
+        with watch.part("wait"):
+            self._pulled = pulling.result()
+        watch.parts_ms |= self._pulled.parts_ms
+        return self._pulled.channels
 
     def changed_channels(self, seen: Channels) -> Channels | None:
         """The model's channels, None where they are what ``seen`` was. Raises ``StoreError``."""
-        return self._versions.changed_channels(seen)
+        return self._versions().changed_channels(seen)
 
     def load(self, version: str, watch: Stopwatch) -> Artifact:
         """A version that has proved itself. Raises ``ArtifactRefused`` and ``StoreError``."""
@@ -73,29 +69,37 @@ class VersionSource:
 
         pulled, self._pulled = self._pulled, None
         if pulled is None or pulled.version != version:
-            return load_artifact(self._versions, version, self._verifier, watch)
-        if pulled.error is not None:
-            raise pulled.error
-        return prove_pulled(self._versions, version, pulled.files, self._verifier, watch)
+            return load_artifact(self._versions(), version, self._verifier, watch)
+        if isinstance(pulled.files, Exception):
+            raise pulled.files
+        return prove_pulled(self._versions(), version, pulled.files, self._verifier, watch)
 
     def contract(self, version: str) -> ServedContract:
         """The contract of a version, which may have been refused for something else. Raises as ``load`` does."""
         from eventscore.artifact import trusted_contract
 
-        return trusted_contract(self._versions, version, self._verifier)
+        return trusted_contract(self._versions(), version, self._verifier)
+
+    def _versions(self) -> ModelVersions:
+        if self._opened is None:
+            self._opened = self._open_versions()
+        return self._opened
+
+    def _read_channels(self, watch: Stopwatch) -> Channels:
+        with watch.part("connect"):
+            versions = self._versions()
+        with watch.part("pointer"):
+            return versions.channels()
 
     def _pull(self, channel: str) -> _Pulled:
         watch = Stopwatch()
-        with watch.part("connect"):
-            versions = self._versions
-        with watch.part("pointer"):
-            channels = versions.channels()
+        channels = self._read_channels(watch)
         version = channels.versions.get(channel)
-        if version is None:
-            return _Pulled(channels, None, {}, None, watch.parts_ms)
-        try:
-            with watch.part("pull"):
-                files = versions.read_files(version, PULLED_FILES)
-        except Exception as error:  # the channels are good; who loads the version is told
-            return _Pulled(channels, version, {}, error, watch.parts_ms)
-        return _Pulled(channels, version, files, None, watch.parts_ms)
+        files: Mapping[str, bytes] | Exception = {}
+        if version is not None:
+            try:
+                with watch.part("pull"):
+                    files = self._versions().read_files(version, PULLED_FILES)
+            except Exception as error:  # raised again where the version is loaded
+                files = error
+        return _Pulled(channels, version, files, watch.parts_ms)

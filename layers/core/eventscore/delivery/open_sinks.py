@@ -87,7 +87,7 @@ class _Clients:
     def get(self, service: str, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
         """The service's client: one attempt a call, since sinks try again by themselves, item by item."""
         if service not in self._made:
-            self._made[service] = self._plain_sqs() if service == "sqs" else None
+            self._made[service] = _plain_sqs() if service == "sqs" else None
         if self._made[service] is None:
             from botocore.exceptions import NoRegionError
 
@@ -101,19 +101,20 @@ class _Clients:
                 raise SettingsInvalid(REGION, "the region of the queues (Lambda sets it)", None) from None
         return self._made[service]
 
-    @staticmethod
-    def _plain_sqs() -> Any:
-        """A client of SQS that needs no botocore, with botocore's behind it; None where the environment is not plain."""
-        from eventscore.aws import DeferredClient
-        from eventscore.delivery.plain_sqs import PlainSqsClient
-        from eventscore.plain_access import plain_access
 
-        # Where somebody has loaded botocore already, it is what they want to send with.
-        access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
-        if access is None:
-            return None
-        timeouts = {"connect_timeout_s": CONNECT_TIMEOUT_S, "read_timeout_s": READ_TIMEOUT_S}
-        return PlainSqsClient(access, DeferredClient("sqs", **timeouts, attempts=1), **timeouts)
+def _plain_sqs() -> Any:
+    """A client of SQS without botocore, with botocore's behind it; None where the environment is not plain enough."""
+    from eventscore.plain_access import plain_access
+
+    # Where somebody has loaded botocore already, it is what they want to send with.
+    access = None if "botocore" in sys.modules else plain_access("sqs", os.environ)
+    if access is None:
+        return None
+    from eventscore.aws import DeferredClient
+    from eventscore.delivery.plain_sqs import PlainSqsClient
+
+    whole = DeferredClient("sqs", connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S, attempts=1)
+    return PlainSqsClient(access, whole, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S)
 
 
 def _secret(arn: str, clients: _Clients) -> str:

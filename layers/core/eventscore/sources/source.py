@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from eventscore.records import Record
@@ -38,3 +38,11 @@ class Source(Protocol):
 def item_failures(identifiers: Sequence[Any]) -> BatchResponse:
     """The partial batch response that names ``identifiers``."""
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}
+
+
+def behind(returned: Iterable[int], positions: Sequence[int], lanes: Sequence[str]) -> list[int]:
+    """The places in ``positions`` of those that lie behind a returned position, in its lane: their source comes back to them."""
+    lowest: dict[str, int] = {}
+    for position in sorted(returned, reverse=True):
+        lowest[lanes[position]] = position
+    return [place for place, position in enumerate(positions) if position > lowest.get(lanes[position], position)]

@@ -52,35 +52,33 @@ class S3Reads:
 
     def read(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject:
         """The object under ``key``. Raises ``NotInStore`` and ``ObjectTooLarge``."""
-        if self._whole is None and _PLAIN_KEY.fullmatch(key):
-            try:
-                answer = self._get(self._root + self._prefix + key, max_bytes)
-            except TooLong as error:
-                raise ObjectTooLarge(key, error.size_bytes, max_bytes) from None
-            except (OSError, ValueError):
-                return self._everything().read(key, max_bytes)
-            if answer.status == 200 and answer.headers.get("etag"):
-                return StoredObject(answer.body, answer.headers["etag"])
-            if answer.status == 404 and _NO_SUCH_KEY in answer.body:
-                raise NotInStore(key)
+        answer = self._plainly(key, max_bytes, {})
+        if answer is not None and answer.status == 200:
+            return StoredObject(answer.body, answer.headers["etag"])
         return self._everything().read(key, max_bytes)
 
     def read_if_changed(self, key: str, etag: str, max_bytes: int = MAX_OBJECT_BYTES) -> StoredObject | None:
         """The object under ``key``, None where S3 answers 304, not modified. Raises ``NotInStore`` and ``ObjectTooLarge``."""
-        if self._whole is None and _PLAIN_KEY.fullmatch(key):
-            try:
-                answer = self._get(self._root + self._prefix + key, max_bytes, {"if-none-match": etag})
-            except TooLong as error:
-                raise ObjectTooLarge(key, error.size_bytes, max_bytes) from None
-            except (OSError, ValueError):
-                return self._everything().read_if_changed(key, etag, max_bytes)
-            if answer.status == 304:
-                return None
-            if answer.status == 200 and answer.headers.get("etag"):
-                return StoredObject(answer.body, answer.headers["etag"])
-            if answer.status == 404 and _NO_SUCH_KEY in answer.body:
-                raise NotInStore(key)
+        answer = self._plainly(key, max_bytes, {"If-None-Match": etag})
+        if answer is not None:
+            return None if answer.status == 304 else StoredObject(answer.body, answer.headers["etag"])
         return self._everything().read_if_changed(key, etag, max_bytes)
+
+    def _plainly(self, key: str, max_bytes: int, condition: Mapping[str, str]) -> HttpAnswer | None:
+        """An answer that counts: an object with its tag, or under a condition 304. None where botocore has to be asked."""
+        if self._whole is not None or not _PLAIN_KEY.fullmatch(key):
+            return None
+        try:
+            answer = self._get(self._root + self._prefix + key, max_bytes, condition)
+        except TooLong as error:
+            raise ObjectTooLarge(key, error.size_bytes, max_bytes) from None
+        except (OSError, ValueError):
+            return None
+        if answer.status == 404 and _NO_SUCH_KEY in answer.body:
+            raise NotInStore(key)
+        if (answer.status == 200 and answer.headers.get("etag")) or (answer.status == 304 and condition):
+            return answer
+        return None
 
     def write_once(self, key: str, content: bytes) -> None:
         """Write an object that must not exist yet. Raises ``AlreadyPublished``."""
@@ -103,7 +101,7 @@ class S3Reads:
             self._whole = self._make_whole()
         return self._whole
 
-    def _get(self, target: str, max_bytes: int, conditions: Mapping[str, str] | None = None) -> HttpAnswer:
+    def _get(self, target: str, max_bytes: int, condition: Mapping[str, str]) -> HttpAnswer:
         headers = signed_headers(
             self._access.credentials(),
             "GET",
@@ -115,5 +113,4 @@ class S3Reads:
             service="s3",
             timestamp=now(),
         )
-        # Conditions are no part of what is signed, and need not be.
-        return self._pool.request("GET", target, {**headers, **(conditions or {})}, b"", max_bytes)
+        return self._pool.request("GET", target, {**headers, **condition}, b"", max_bytes)

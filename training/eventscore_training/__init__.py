@@ -2,7 +2,7 @@
 
 The way of a table, by file name; `job` walks it from top to bottom:
 
-- `draft` (`draft_columns`, `draft_leaks`, `draft_text`): a contract and a configuration to begin with;
+- `draft` (`draft_label`, `draft_columns`, `draft_leaks`, `draft_judging`, `draft_text`, `toml_text`): what to begin with;
 - `config`: what a job is told; `progress`: what it tells;
 - `table`, `split`: rows that keep the contract, cut by time;
 - `encoding`, `number_embedding`, `layers`, `network`: what is learned;
@@ -13,8 +13,8 @@ The way of a table, by file name; `job` walks it from top to bottom:
 - `figures`, `weighted`, `evaluate`, `judges`: how good it is, in the figures of its task; `gates`, `live`: whether that is enough;
 - `evidence` (`bootstrap`, `slices`, `importance`, `latency`): how sure that is, where it is weak, what it rests on, what it costs;
 - `baseline`, `golden`, `report` (`page`, `pages`, `bands`, `plots`, `plots_several`, `plots_amounts`): what travels with it;
-- `tracking`: MLflow, where it is asked for;
-- `tune`, `tuned_text`: the search for a better configuration;
+- `tracking`: MLflow, where it is asked for; `vitals`: what it hears of the steps;
+- `tune`, `tune_space`, `tuned_text`: the search for a better configuration;
 - `publish`: manifest, signature, model store;
 - `container`: all of it as SageMaker and AWS Batch start it.
 

@@ -23,7 +23,13 @@ def client(service: str, *, connect_timeout_s: float, read_timeout_s: float, att
         read_timeout=read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
-    return _session().create_client(service, config=config)
+    with (
+        _making
+    ):  # a session makes one client at a time (botocore's are not thread-safe), and sinks and stores ask from threads
+        return _session().create_client(service, config=config)
+
+
+_making = threading.Lock()
 
 
 @cache

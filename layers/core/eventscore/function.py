@@ -7,10 +7,11 @@ Runtime) is imported while the files are on their way.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -94,11 +95,13 @@ class ScoreFunction:
         under_way = UnderWay()
         models = model_cache(settings, clock, news.append)
         models.prepare(settings.models[0])
+        telemetry = telemetry_by_model(environment, under_way)
+        telemetry(settings.models[0])  # what is wrong with its settings is an error of the cold start
         function = cls(
             models,
             Router(settings.models, settings.model_field, settings.model_sources),
             scoring_service(settings),
-            telemetry_by_model(environment, under_way),
+            telemetry,
             news,
             under_way,
         )
@@ -185,7 +188,8 @@ class ScoreFunction:
                 held_back = behind(returned, positions, lanes) if returned and lanes is not None else ()
                 result = self._service.process(scorer, source.name, own, time_left, own_lanes, held_back)
                 if scorer.is_rule:
-                    self._telemetry(scorer.model).fallback(source.name, result.scored)
+                    with _whatever_cannot_be_told():
+                        self._telemetry(scorer.model).fallback(source.name, result.scored)
             self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
@@ -195,8 +199,9 @@ class ScoreFunction:
     def _tell_batch(
         self, model: str, source: str, version: str, records: Sequence[Record], result: BatchResult, began: float
     ) -> None:
-        origins = {position: records[position].origin for position in result.returned}
-        self._telemetry(model).batch(source, version, result, _ms_since(began), origins)
+        with _whatever_cannot_be_told():
+            origins = {position: records[position].origin for position in result.returned}
+            self._telemetry(model).batch(source, version, result, _ms_since(began), origins)
 
     def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
         import msgspec
@@ -270,19 +275,31 @@ class ScoreFunction:
 
     def _tell_news(self) -> None:
         while self._news:
-            news = self._news.popleft()
-            telemetry = self._telemetry(news.model)
-            match news:
-                case VersionLoaded(parts_ms=parts) if news.replaced is None and "process" in parts:
-                    ready = process_age_ms()
-                    total = {} if ready is None else {"total": ready}
-                    telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
-                case VersionLoaded():
-                    telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
-                case RuleAnswers():
-                    telemetry.rule_answers(news.origin)
-                case _:
-                    telemetry.model_load_failed(news.error, news.version, news.serving, news.retry_in_s)
+            with _whatever_cannot_be_told():
+                self._tell_of(self._news.popleft())
+
+    def _tell_of(self, news: ModelNews) -> None:
+        telemetry = self._telemetry(news.model)
+        match news:
+            case VersionLoaded(parts_ms=parts) if news.replaced is None and "process" in parts:
+                ready = process_age_ms()
+                total = {} if ready is None else {"total": ready}
+                telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
+            case VersionLoaded():
+                telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
+            case RuleAnswers():
+                telemetry.rule_answers(news.origin)
+            case _:
+                telemetry.model_load_failed(news.error, news.version, news.serving, news.retry_in_s)
+
+
+@contextmanager
+def _whatever_cannot_be_told() -> Iterator[None]:
+    """What cannot be told (a log level that nobody knows) must not bring a batch back whose answers are out."""
+    try:
+        yield
+    except Exception as error:  # any: its source would send the batch again, and again
+        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
 
 
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:

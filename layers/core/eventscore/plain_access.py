@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -35,6 +37,7 @@ _CREDENTIALS_URL = re.compile(
 )
 _CREDENTIALS_TIMEOUT_S = 2
 _MAX_CREDENTIALS_BYTES = 65_536
+_RENEWED_BEFORE_S = 300.0
 
 
 class PlainAccess(msgspec.Struct, frozen=True):
@@ -91,17 +94,26 @@ def _credentials(environment: Mapping[str, str]) -> Callable[[], Credentials] | 
     token = environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
     if origin is None:
         return None
-    return lambda: _from_container(origin, found[3] or "/", token)
+    held: list[tuple[Credentials, float]] = []
+
+    def kept() -> Credentials:
+        # Wall time, which is right again after a snapshot or a freeze.
+        if not held or time.time() > held[0][1] - _RENEWED_BEFORE_S:
+            held[:] = [_from_container(origin, found[3] or "/", token)]
+        return held[0][0]
+
+    return kept
 
 
 class _ContainerCredentials(msgspec.Struct, rename="pascal"):
     access_key_id: str
     secret_access_key: str
     token: str
+    expiration: datetime | None = None
 
 
-def _from_container(origin: Origin, target: str, token: str | None) -> Credentials:
-    """Credentials as Lambda hands them out under SnapStart. Raises ``OSError`` or ``ValueError``."""
+def _from_container(origin: Origin, target: str, token: str | None) -> tuple[Credentials, float]:
+    """Credentials as Lambda hands them out under SnapStart, and until when they hold (0: unknown). Raises ``OSError`` or ``ValueError``."""
     headers = {"Accept": "application/json", **({"Authorization": token} if token else {})}
     connection = HttpConnection(origin, connect_timeout_s=_CREDENTIALS_TIMEOUT_S, read_timeout_s=_CREDENTIALS_TIMEOUT_S)
     try:
@@ -114,4 +126,5 @@ def _from_container(origin: Origin, target: str, token: str | None) -> Credentia
         found = msgspec.json.decode(answer.body, type=_ContainerCredentials)
     except msgspec.MsgspecError as error:
         raise ValueError(f"the container's credentials cannot be read: {error}") from None
-    return Credentials(found.access_key_id, found.secret_access_key, found.token)
+    until = found.expiration.timestamp() if found.expiration else 0.0
+    return Credentials(found.access_key_id, found.secret_access_key, found.token), until

@@ -51,7 +51,7 @@ class HttpConnection:
     """One connection. Any error (``OSError``, ``ValueError``) and ``TooLong`` leave it unusable."""
 
     def __init__(self, origin: Origin, *, connect_timeout_s: float, read_timeout_s: float) -> None:
-        plain = socket.create_connection((origin.host, origin.port), timeout=connect_timeout_s)
+        plain = _connected(origin, connect_timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = plain
         self._authority = origin.authority
@@ -121,7 +121,7 @@ class HttpConnection:
 
     def _chunks(self, max_bytes: int) -> bytes:
         body = b""
-        while size := int(self._line().partition(";")[0], 16):
+        while size := _size(self._line().partition(";")[0].strip()):
             body += self._bytes(size, max_bytes - len(body))
             if self._line():
                 raise ValueError("a chunk longer than it says")
@@ -158,7 +158,7 @@ class HttpPool:
             return connection.request(method, target, headers, body, max_bytes)
         finally:
             if connection.usable:
-                self._idle.append((connection, time.monotonic() + _KEPT_S))
+                self._idle.append((connection, time.time()))
             else:
                 connection.close()
 
@@ -170,14 +170,43 @@ class HttpPool:
     def _connection(self) -> HttpConnection:
         while True:
             try:
-                connection, until = self._idle.pop()  # atomic
+                connection, since = self._idle.pop()  # atomic
             except IndexError:
                 return HttpConnection(
                     self.origin, connect_timeout_s=self._connect_timeout_s, read_timeout_s=self._read_timeout_s
                 )
-            if time.monotonic() < until:
+            # Wall time: the monotonic clock of a frozen environment, or of a snapshot, may stand still.
+            if 0 <= time.time() - since < _KEPT_S:
                 return connection
             connection.close()
+
+
+def _connected(origin: Origin, timeout_s: float) -> socket.socket:
+    """A connection to one of the origin's addresses: all together they get ``timeout_s``, each half of what is left of it."""
+    until = time.monotonic() + timeout_s
+    failed = OSError(f"{origin.host} has no address")
+    addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    for place, (family, kind, protocol, _, address) in enumerate(addresses, start=1):
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(left if place == len(addresses) else left / 2)
+            plain.connect(address)
+            plain.settimeout(timeout_s)
+        except OSError as error:
+            plain.close()
+            failed = error
+        else:
+            return plain
+    raise failed
+
+
+def _size(text: str) -> int:
+    if not text or text.strip("0123456789abcdefABCDEF"):
+        raise ValueError("no size of a chunk")
+    return int(text, 16)
 
 
 @cache

@@ -15,6 +15,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventscore.delivery.backoff import Backoff
+from eventscore.delivery.batched import CONNECT_TIMEOUT_S
 from eventscore.delivery.sink import Lanes, Message, NotTaken, Sink
 from eventscore.errors import SettingsInvalid
 from eventscore.time_left import NO_LIMIT, TimeLeft
@@ -31,6 +32,8 @@ _READS, _WRITES = 100, 25
 _ROUNDS = 3
 _THREADS = 4
 _HOURS = 24
+READ_TIMEOUT_S = 1.0
+_LONGEST_CALL_S = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
 
 _Answer = TypeVar("_Answer")
 
@@ -105,15 +108,15 @@ class OnceSink:
             for _ in self._rounds(time_left, failed):
                 try:
                     answer = self._client.batch_get_item(RequestItems=wanted)
+                    found.update(
+                        item[KEY]["S"]
+                        for item in answer.get("Responses", {}).get(self._table, ())
+                        # DynamoDB may take days to remove what has expired.
+                        if float(item[EXPIRES_AT]["N"]) > now
+                    )
                 except Exception:  # whatever it was: unmarked, then: better twice than never
                     failed.set()
                     break
-                found.update(
-                    item[KEY]["S"]
-                    for item in answer.get("Responses", {}).get(self._table, ())
-                    # DynamoDB may take days to remove what has expired.
-                    if float(item[EXPIRES_AT]["N"]) > now
-                )
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break
@@ -157,11 +160,11 @@ class OnceSink:
     def _rounds(self, time_left: TimeLeft, failed: threading.Event) -> Iterator[int]:
         """Tries for what a throttled table leaves unprocessed."""
         for done in range(_ROUNDS):
-            if failed.is_set() or time_left.seconds() <= 0:
+            if failed.is_set() or time_left.seconds() <= _LONGEST_CALL_S:
                 return
             if done:
                 wait_s = self._backoff.wait_s(done)
-                if time_left.seconds() <= wait_s:
+                if time_left.seconds() <= wait_s + _LONGEST_CALL_S:
                     return
                 self._backoff.sleep(wait_s)
             yield done

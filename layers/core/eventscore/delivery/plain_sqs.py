@@ -43,6 +43,8 @@ class PlainSqsClient:
         """``QueueUrl`` and ``Entries`` as botocore takes them; the answer as botocore gives it."""
         try:
             answer = self._send(msgspec.json.encode(request))
+        except TimeoutError:  # the batch may have arrived; the sink asks again if there is time
+            raise
         except (OSError, ValueError, TooLong, msgspec.MsgspecError):
             answer = None
         return self._whole.send_message_batch(**request) if answer is None else answer

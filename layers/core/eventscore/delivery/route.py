@@ -60,10 +60,14 @@ class RoutedSink:
         lanes: Lanes | None,
     ) -> None:
         """Deliver the messages at ``positions``, and add to ``not_taken`` those that a sink of theirs did not take."""
-        routed: set[int] = set()
+        # First, so that in order nothing behind them goes out.
+        for position in positions:
+            if not any(route.takes(messages[position]) for route in self._routes):
+                answer = messages[position].answer
+                what = None if answer is None else answer.decision
+                not_taken[position] = NotTaken(f"no sink takes the decision {what!r}: name it, or discard it")
         for route in self._routes:
             mine = [position for position in positions if route.takes(messages[position])]
-            routed.update(mine)
             going = [position for position in mine if position not in not_taken]
             if lanes is not None:
                 free = _ahead(going, not_taken, lanes)
@@ -76,11 +80,6 @@ class RoutedSink:
                     None if lanes is None else [lanes[position] for position in going],
                 )
                 not_taken.update((going[index], reason) for index, reason in failed.items())
-        for position in positions:
-            if position not in routed:
-                answer = messages[position].answer
-                what = None if answer is None else answer.decision
-                not_taken[position] = NotTaken(f"no sink takes the decision {what!r}: name it, or discard it")
 
 
 class Discard:

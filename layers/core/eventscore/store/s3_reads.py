@@ -7,9 +7,10 @@ error on the way) the botocore store is asked the same, with its retries, and it
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 
-from eventscore.errors import NotInStore, ObjectTooLarge
+from eventscore.errors import NotInStore, ObjectTooLarge, StoreUnavailable
 from eventscore.plain_access import PlainAccess
 from eventscore.plain_http import HttpAnswer, HttpPool, Origin, TooLong
 from eventscore.signature_v4 import now, signed_headers
@@ -37,6 +38,7 @@ class S3Reads:
         self._access = access
         self._make_whole = whole
         self._whole: ObjectStore | None = None
+        self._making = threading.Lock()
         self.url = f"s3://{bucket}/{self._prefix}".rstrip("/")
         if access.endpoint is None:
             host = f"{bucket}.s3.{access.region}.amazonaws.com"
@@ -72,6 +74,9 @@ class S3Reads:
             answer = self._get(self._root + self._prefix + key, max_bytes, condition)
         except TooLong as error:
             raise ObjectTooLarge(key, error.size_bytes, max_bytes) from None
+        except TimeoutError:
+            # botocore would wait at the same door, at each of its addresses and several times: longer than an invocation lasts.
+            raise StoreUnavailable(key, f"no answer in time from {self._pool.origin.authority}") from None
         except (OSError, ValueError):
             return None
         if answer.status == 404 and _NO_SUCH_KEY in answer.body:
@@ -97,9 +102,10 @@ class S3Reads:
         self._pool.close()
 
     def _everything(self) -> ObjectStore:
-        if self._whole is None:
-            self._whole = self._make_whole()
-        return self._whole
+        with self._making:  # the files of a version are read side by side
+            if self._whole is None:
+                self._whole = self._make_whole()
+            return self._whole
 
     def _get(self, target: str, max_bytes: int, condition: Mapping[str, str]) -> HttpAnswer:
         headers = signed_headers(

@@ -161,8 +161,8 @@ def _document(rounds: list[dict[str, Measured]]) -> dict[str, object]:
         document[key] = {
             "rows_per_second": round(speeds[name]),
             "cpu_us_per_row": round(statistics.median(results[name].cpu_us_per_row for results in rounds), 2),
-            "roc_auc": last.figures["roc_auc"],
-            "log_loss": last.figures["log_loss"],
+            "roc_auc": last.roc_auc,
+            "log_loss": last.log_loss,
         }
         if last.gpu_utilization is not None:
             document[key] |= {"gpu_utilization": last.gpu_utilization}  # type: ignore[operator]

@@ -132,7 +132,7 @@ def test_a_failure_is_where_sagemaker_looks_for_it(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"fit__epoch": "3"}, "fit.epoch: unknown key (known here: epochs"),
+        ({"fit__epoch": "3"}, "fit.epoch: unknown key (known here: loss, quantile"),
         ({"fit__epochs": "many"}, "fit.epochs: expected a valid integer"),
         ({"store": "models"}, "publishing to a store needs the key that signs: one .pem file in a channel"),
     ],

@@ -91,7 +91,7 @@ def test_known_anomalies_are_ones_and_without_a_label_nothing_is_known() -> None
             "regression",
             [1.0, float("nan")],
             "train",
-            "expected a number in each row; 1 of 2 rows break that, first row 2: nan",
+            "a row without a label teaches nothing; leave it out; 1 of 2 rows break that, first row 2: nan",
         ),
         ("regression", [1.0, 101.0], "test", "expected 0 to 100; 1 of 2 rows break that, first row 2: 101.0"),
         ("regression", ["1", "soon"], "train", "expected numbers; 1 of 2 rows break that, first row 2: 'soon'"),

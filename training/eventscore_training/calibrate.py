@@ -24,6 +24,8 @@ METHODS: tuple[Method, ...] = ("none", "temperature", "platt", "isotonic")
 FOLDS = 5
 MIN_GAIN = 1e-5
 """A richer map must beat a simpler one by this much log loss (nats) on held-out rows, and by more than one standard error."""
+LARGEST_SCALE = 100.0
+"""A steeper sigmoid says 0 or 1, of which no few separable rows are proof."""
 _MAX_STEPS = 100
 _SMALLEST_STEP = 1e-10
 _RIDGE = 1e-9
@@ -133,7 +135,7 @@ def _scaling(logits: NDArray[np.floating], label: NDArray[np.int8], method: Meth
         weights = weights - factor * step
         if float(np.abs(factor * step).max()) < _SMALLEST_STEP:
             break
-    scale = max(float(weights[0]), 0.01)
+    scale = min(max(float(weights[0]), 0.01), LARGEST_SCALE)
     return Calibration(method, scale, float(weights[1]) if method == "platt" else 0.0)
 
 

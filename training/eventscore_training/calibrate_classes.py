@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from eventscore_training.calibrate import MIN_GAIN
+from eventscore_training.calibrate import LARGEST_SCALE, MIN_GAIN
 
 ClassMethod = Literal["none", "temperature", "vector"]
 CLASS_METHODS: tuple[ClassMethod, ...] = ("none", "temperature", "vector")
 """From the simplest to the richest."""
 _LEAST_SCALE = 0.01
-_MOST_SCALE = 100.0
 _RIDGE = 1e-5
 """A class that the rows do not hold would be shifted away without end."""
 
@@ -95,7 +94,7 @@ def fit_class_calibration(logits: NDArray[np.floating], label: NDArray[np.int64]
     scales = 1 if method == "temperature" else classes
     start = np.concatenate([np.ones(scales), np.zeros(0 if method == "temperature" else classes)])
     goal: Callable[[NDArray[np.float64]], Any] = of_temperature if method == "temperature" else of_vector
-    bounds = [(_LEAST_SCALE, _MOST_SCALE)] * scales + [(None, None)] * (len(start) - scales)
+    bounds = [(_LEAST_SCALE, LARGEST_SCALE)] * scales + [(None, None)] * (len(start) - scales)
     found = minimize(goal, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x.tolist()
     if method == "temperature":
         return ClassScaling(method, (found[0],) * classes, (0.0,) * classes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -99,6 +100,11 @@ class Checkpoint:
         if in_any(self._stop):
             raise TrainingInterrupted(self.folder)
 
+    def stop_if_asked(self) -> None:
+        """Raises ``TrainingInterrupted`` if a SIGTERM came: the last checkpoint is there, and the rest of the job is short."""
+        if self._stop:
+            raise TrainingInterrupted(self.folder)
+
     def _write(self, seed: int, place: Place, device: torch.device, parts: Mapping[str, Stateful]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / JOB).write_text(_absolute(self._config).model_dump_json(indent=2), encoding="utf-8")
@@ -117,7 +123,7 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """While this lasts, SIGTERM asks for the last checkpoint (in the main thread; no other may watch signals)."""
+        """While this lasts, SIGTERM is noted, and asks for the last checkpoint (in the main thread; no other may watch signals)."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -161,7 +167,11 @@ def fingerprint_of(contract: bytes, tables: Sequence[str], config: TrainingConfi
 
 def unfinished_folder(config: TrainingConfig, model: str) -> Path:
     """Where a job of this process keeps its checkpoint, if nobody names another folder."""
-    return config.runs / f".{model}.{os.getpid()}.unfinished"
+    names = (
+        f".{model}.{os.getpid()}{suffix}.unfinished"
+        for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2)))
+    )
+    return next(folder for name in names if not (folder := config.runs / name).exists())
 
 
 def saved_configuration(folder: Path) -> TrainingConfig:

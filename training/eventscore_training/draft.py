@@ -176,6 +176,7 @@ def _features(
             continue
         alone, why, warning = _verdict(column, label.target, moments)
         if why:
+            why = f"{why}; {column.remark}" if column.remark else why
             left_out.append((column.name, why))
             warnings.append(f"{column.name} is left out: {why}")
         else:

@@ -18,7 +18,7 @@ from eventscore_training.config import FitConfig
 from eventscore_training.distributed import agree, apart, from_first, ranks, sum_gradients
 from eventscore_training.divergence import first_not_finite
 from eventscore_training.encoded import EncodedPart
-from eventscore_training.errors import TrainingDiverged
+from eventscore_training.errors import ConfigInvalid, TrainingDiverged
 from eventscore_training.figures import TITLES
 from eventscore_training.network import Network, add_noise, drop_values
 from eventscore_training.optimise import new_optimizer, new_schedule
@@ -27,6 +27,7 @@ from eventscore_training.progress import OnProgress, Progress, silent
 from eventscore_training.vitals import Vitals
 
 EVALUATION_BATCH = 16_384
+_WITHOUT_FIGURE = "fit.select_by: the rows of the validation part have no {}, so nothing could choose among the weights"
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,10 @@ def fit(  # noqa: PLR0915  read from top to bottom
             summed, since, went = torch.zeros((), device=device), 0, vitals.told()
             # Process 0 looks, and all go by what it saw.
             now = from_first(_evaluated, network, validation, epoch + (step + 1) / steps, train_loss)
+            if not np.isfinite(now.train_loss):
+                raise TrainingDiverged(epoch + 1, step + 1, config.learning_rate, first_not_finite(network, *inputs))
+            if selection.name not in now.figures:
+                raise ConfigInvalid("the training configuration", [_WITHOUT_FIGURE.format(selection.name)])
             evaluations.append(now)
             if len(evaluations) == 1 or selection.better(now.figures, evaluations[best].figures):
                 best, best_state = len(evaluations) - 1, copy.deepcopy(network.state_dict())
@@ -176,8 +181,10 @@ def fit(  # noqa: PLR0915  read from top to bottom
 
 
 def _evaluated(network: Network, validation: EncodedPart, epoch: float, train_loss: float) -> Evaluation:
-    figures = network.task.figures(predict_logits(network, validation), validation.label)
-    return Evaluation(epoch, train_loss, figures)
+    logits = predict_logits(network, validation)
+    if not np.isfinite(logits).all():
+        return Evaluation(epoch, float("nan"), {})
+    return Evaluation(epoch, train_loss, network.task.figures(logits, validation.label))
 
 
 def _told(now: Evaluation, selected: str) -> str:

@@ -92,7 +92,9 @@ def _raw(row: Mapping[str, Any], contract: Contract) -> Event:
         elif feature.type == "boolean":
             event[name] = value.lower() == "true" if isinstance(value, str) else bool(value)
         else:
-            event[name] = value if isinstance(value, int | float) else float(value)  # text of a CSV, or a decimal
+            number = value if isinstance(value, int | float) else float(value)  # text of a CSV, or a decimal
+            if not np.isnan(number):  # the text NaN is a gap, too
+                event[name] = number
     time = row.get(contract.event.time) if contract.event.time else None
     if isinstance(time, str):
         event[str(contract.event.time)] = _with_offset(time)

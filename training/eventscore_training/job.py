@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,16 +51,24 @@ from eventscore_training.tasks import Calibrated, check_task, new_task, without_
 PHASES = ("read", "encode", "fit", "export", "quantize", "calibrate", "evaluate", "describe", "write")
 
 
-def run_job(  # noqa: PLR0915  read from top to bottom
-    config: TrainingConfig, on_progress: OnProgress, checkpoints: Path | None = None
-) -> TrainedVersion:
+def run_job(config: TrainingConfig, on_progress: OnProgress, checkpoints: Path | None = None) -> TrainedVersion:
     """Train a version and leave it, unsigned, in ``<config.runs>/<version>/``. See :func:`eventscore_training.train`.
 
     ``checkpoints``: a folder for the checkpoint, which the job goes on from if there is one.
     """
+    with ExitStack() as until_the_end:
+        return _run_job(config, on_progress, checkpoints, until_the_end)
+
+
+def _run_job(  # noqa: PLR0915  read from top to bottom
+    config: TrainingConfig, on_progress: OnProgress, checkpoints: Path | None, until_the_end: ExitStack
+) -> TrainedVersion:
     started = time.monotonic()
+    checkpoint: Checkpoint | None = None
 
     def begin(phase: str, detail: str = "") -> None:
+        if checkpoint is not None:
+            checkpoint.stop_if_asked()
         on_progress(Progress(phase, 0, 1, detail))
 
     # --- read: the contract and the tables, which must keep it
@@ -87,17 +96,17 @@ def run_job(  # noqa: PLR0915  read from top to bottom
     fingerprint = fingerprint_of(contract_bytes, [table.sha256 for table in parts.all], config)
     folder = from_first(lambda: checkpoints or unfinished_folder(config, contract.model.name))
     checkpoint = Checkpoint(folder, config, fingerprint)
-    with checkpoint.watched():
-        learned = learn(
-            lambda shape: build_network(encoding, encoded["train"].numbers, shape, task).to(device),
-            encoded,
-            config,
-            cost_of=lambda trained: graph_cost(
-                build_graph(contract, encoding, trained.weights(), task), train.columns, contract
-            ),
-            on_progress=on_progress,
-            checkpoint=checkpoint,
-        )
+    until_the_end.enter_context(checkpoint.watched())
+    learned = learn(
+        lambda shape: build_network(encoding, encoded["train"].numbers, shape, task).to(device),
+        encoded,
+        config,
+        cost_of=lambda trained: graph_cost(
+            build_graph(contract, encoding, trained.weights(), task), train.columns, contract
+        ),
+        on_progress=on_progress,
+        checkpoint=checkpoint,
+    )
     network, history = learned.network, learned.history
     if not ranks().first:
         return from_first(_nowhere)  # process 0 goes on alone, and tells at the end

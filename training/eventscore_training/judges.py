@@ -106,12 +106,13 @@ class Judge:
         return np.searchsorted(np.sort(reference), scores, side="left") / max(1, len(reference))
 
     def int8_loss(self, label: Truth, fp32: Scores, int8: Scores) -> float:
-        """What int8 costs in its figure, or the mean move of a rank without one; 0 where the rows do not have the figure."""
+        """What int8 costs in its figure; the mean move of a score without one, or where the rows do not have it."""
         figure = self._int8.figure
-        if figure is None:
-            return float(np.abs(int8 - fp32).mean())
-        before, after = (self.metrics(label, scores).get(figure.name) for scores in (fp32, int8))
-        return 0.0 if before is None or after is None else figure.loss(before, after)
+        if figure is not None:
+            before, after = (self.metrics(label, scores).get(figure.name) for scores in (fp32, int8))
+            if before is not None and after is not None:
+                return figure.loss(before, after)
+        return float(np.abs(int8.astype(np.float64) - fp32.astype(np.float64)).mean())
 
     @property
     def int8_title(self) -> str:

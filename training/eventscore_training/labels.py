@@ -32,7 +32,9 @@ def read_truth(frame: pl.DataFrame, contract: Contract, part: Part) -> Truth:
     for field in contract.label_fields:
         if field not in frame.columns:
             raise Broken(f"column {field!r} is missing; it is the column with the truth")
-        refuse(frame[field], frame[field].is_null(), "a row without a label teaches nothing; leave it out")
+        column = frame[field]
+        gaps = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
+        refuse(column, gaps, "a row without a label teaches nothing; leave it out")
     return _READERS[contract.model.task](frame, contract.label, part)
 
 
@@ -48,6 +50,8 @@ def _binary(frame: pl.DataFrame, label: LabelSection, part: Part) -> Truth:
 
 def _anomaly(frame: pl.DataFrame, label: LabelSection, part: Part) -> Truth:
     column = _comparable(frame[label.columns[0]], label.positive)
+    if column.n_unique() > 2:
+        raise Broken(f"expected two values, got {column.n_unique()}: {some_of(column)}")
     known = column == _wanted(column, label.positive)
     if known.all():
         raise Broken(f"expected events that are no anomalies in the {part} part, got only {some_of(column)}")
@@ -127,6 +131,8 @@ def _wanted(column: pl.Series, positive: bool | int | str) -> bool | int | str:
 
 
 def _positives(column: pl.Series, positive: bool | int | str, part: Part) -> pl.Series:
+    if column.n_unique() > 2:
+        raise Broken(f"expected two values, got {column.n_unique()}: {some_of(column)}")
     positives = column == _wanted(column, positive)
     if not positives.any():
         raise Broken(f"expected the positive value {positive!r} in the {part} part, got only {some_of(column)}")

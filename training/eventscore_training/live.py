@@ -48,11 +48,18 @@ def live_gates(
     if verifier is None:
         detail += " cannot be trusted: publish was given no verifier"
         return (gate_result(_gate(main), unknown, ours.get(main.name, unknown), detail),)
-    raw = versions.read_files(version, (MANIFEST, SIGNATURE))
+    raw = versions.read_files(version, (MANIFEST, SIGNATURE, CONTRACT))
     key, signature_key = versions.key(version, MANIFEST), versions.key(version, SIGNATURE)
+    from eventscore.artifact import check_digest  # onnxruntime, in this case only
+
     verifier.verify(raw[MANIFEST], raw[SIGNATURE], key=key, signature_key=signature_key)
     manifest = parse_manifest(raw[MANIFEST], key, model=versions.model, version=version)
-    same_table = _test_entry(manifest.provenance.tables) == _test_entry(report.provenance.tables)
+    check_digest(versions.key(version, CONTRACT), raw[CONTRACT], manifest.files[CONTRACT])
+    theirs = parse_contract(raw[CONTRACT], versions.key(version, CONTRACT))
+    # One table may hold several labels.
+    same_table = theirs.label == contract.label and _test_entry(manifest.provenance.tables) == _test_entry(
+        report.provenance.tables
+    )
     if same_table and (report.quantile is None or _quantile(manifest.provenance) == report.quantile):
         live = dict(manifest.metrics["int8"])
     elif test is not None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eventscore.manifest import BASELINE, CONTRACT, GOLDEN, GRAPH, REPORT, GoldenTolerance, Provenance
 from eventscore_training.errors import RunIncomplete
@@ -31,6 +31,12 @@ class GateRecord(BaseModel):
     measured: float
     passed: bool
     detail: str = ""
+
+    @field_validator("measured", mode="before")
+    @classmethod
+    def _no_figure(cls, value: object) -> object:
+        """JSON has no NaN: a figure that the run did not measure is written as null."""
+        return float("nan") if value is None else value
 
 
 class RunReport(BaseModel):

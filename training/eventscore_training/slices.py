@@ -99,7 +99,7 @@ def measured_groups(groups: Sequence[Group], field: str) -> tuple[dict[str, floa
     for name in ("rate", "true_positive_rate", "false_positive_rate"):
         rates: Mapping[str, float | None] = {group.value: getattr(group, name) for group in groups}
         known = {value: rate for value, rate in rates.items() if rate is not None}
-        if known:
+        if len(known) > 1:
             high, low = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
             measured[f"groups.max_{name}_difference"] = known[high] - known[low]
             details[f"groups.max_{name}_difference"] = (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventscore.contract import load_contract
 from eventscore_training.config import TrainingConfig
-from eventscore_training.errors import TableInvalid, TrainingError, TuningFruitless
+from eventscore_training.errors import TableInvalid, TrainingError, TrainingInterrupted, TuningFruitless
 from eventscore_training.progress import Progress
 from eventscore_training.tasks import check_task
 from eventscore_training.tune_space import (
@@ -103,7 +103,7 @@ def tune(
     # A search that goes on must not draw again what it drew first.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     ends_at = time.monotonic() + budget_s
-    if not study.trials:
+    if not _ended_well(study):
         study.enqueue_trial(draw_values(AsItIs(), config, contract, objective))
 
     def figure_of(trial: Trial) -> float:
@@ -153,7 +153,7 @@ def _fit(config: TrainingConfig, trial: Trial, objective: Objective, ends_at: fl
             return
         figures.append(step.figures[objective.name])
         trial.report(objective.best(figures), len(figures))
-        first = trial.number == 0  # is finished in any case, or there would be nothing to compare with
+        first = not _ended_well(trial.study)  # is finished in any case, or there would be nothing to compare with
         if not first and (trial.should_prune() or time.monotonic() > ends_at):
             raise optuna.TrialPruned
 
@@ -161,6 +161,8 @@ def _fit(config: TrainingConfig, trial: Trial, objective: Objective, ends_at: fl
         try:
             with suppress(_Ended):
                 run_job(config.model_copy(update={"runs": Path(folder)}), watch)
+        except TrainingInterrupted:
+            raise KeyboardInterrupt from None
         except TrainingError as error:
             if "fit" in phases:
                 raise _Fruitless(str(error)) from error

@@ -34,20 +34,22 @@ _ADULT_FIT = {
     "weight_decay": 3e-4, "embedding_weight_decay": 1e-2, "value_dropout": 0.05,
 }  # fmt: skip
 _COVTYPE_NETWORK = {
-    "kind": "tabm", "members": 16, "widths": [256, 256], "number_embedding": "piecewise-linear", "bins": 48,
-    "number_embedding_width": 12, "scaling": "quantile", "dropout": 0.05, "embedding_width": 8, "min_count": 5,
+    "kind": "tabm", "members": 16, "widths": [256, 128], "activation": "silu", "number_embedding": "piecewise-linear",
+    "bins": 32, "number_embedding_width": 16, "scaling": "quantile", "dropout": 0.1, "embedding_width": 16, "min_count": 2,
 }  # fmt: skip
 _COVTYPE_FIT = {
-    "epochs": 80, "batch_size": 128, "learning_rate": 4e-3, "evaluations_per_epoch": 1, "patience": 16,
-    "weight_decay": 3e-4, "embedding_weight_decay": 3e-4, "gradient_clip": 0.0, "value_dropout": 0.02,
+    "epochs": 40, "batch_size": 192, "learning_rate": 4e-3, "evaluations_per_epoch": 1, "patience": 16,
+    "weight_decay": 3e-4, "embedding_weight_decay": 3e-4, "gradient_clip": 0.0, "value_dropout": 0.0,
 }  # fmt: skip
 _CALIFORNIA_NETWORK = {
-    "kind": "tabm", "members": 16, "widths": [256, 256], "number_embedding": "piecewise-linear", "bins": 48,
-    "number_embedding_width": 12, "scaling": "quantile", "dropout": 0.05, "embedding_width": 4,
+    "kind": "tabm", "members": 8, "adapt_inputs": False, "widths": [256, 256], "activation": "silu",
+    "number_embedding": "piecewise-linear", "bins": 128, "number_embedding_width": 12, "scaling": "quantile", "clip_at": 6.0,
+    "dropout": 0.1, "embedding_width": 4,
 }  # fmt: skip
 _CALIFORNIA_FIT = {
-    "epochs": 50, "batch_size": 256, "learning_rate": 3e-3, "evaluations_per_epoch": 1, "patience": 12,
-    "weight_decay": 3e-4, "embedding_weight_decay": 1e-2, "value_dropout": 0.02,
+    "epochs": 25, "batch_size": 128, "learning_rate": 5e-3, "evaluations_per_epoch": 1, "patience": 12,
+    "loss": "huber", "huber_delta": 0.5, "select_by": "rmse", "weight_decay": 2e-2, "embedding_weight_decay": 1e-2,
+    "gradient_clip": 0.0, "value_dropout": 0.0,
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def host_layers() -> HostLayers:
 def function(tmp_path: Path, host_layers: HostLayers) -> FunctionConfiguration:
     (tmp_path / "app.py").write_text(HANDLER)
     return FunctionConfiguration(
-        tmp_path, host_layers.managed_runtime, host_layers.layers, {"OWN": "value"}, timeout_s=2
+        tmp_path, host_layers.managed_runtime, host_layers.layers, {"OWN": "value"}, timeout_s=5
     )
 
 

@@ -36,7 +36,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "eventscore.artifact": {"load_artifact": "(versions, version, verifier, watch)"},
     "eventscore.scoring": {"score_messages": "(artifact, messages, now)"},
-    "eventscore.function": {"ScoreFunction": "(models, router, service, telemetry, news)"},
+    "eventscore.function": {"ScoreFunction": "(models, router, service, telemetry, news, under_way)"},
     "eventscore_training": {
         "train": "(config, on_progress)",
         "resume": "(folder, on_progress)",

@@ -79,7 +79,7 @@ NEEDED = {
             *("artifact", "served_manifest", "served_contract", "signing"),
             *("decoding", "duplicate_keys", "violations", "columns", "session"),
             *("graph_inspection", "model_cache", "model_news", "refresher", "retry_schedule", "routing", "scorer"),
-            *("sources.origin", "version_source", "wiring"),
+            *("direct", "sources.origin", "telling", "version_source", "wiring"),
         )
     ),
 }

@@ -366,6 +366,36 @@ def test_a_refresh_that_was_frozen_half_way_goes_on_in_the_next_invocation() -> 
     assert slow.refreshes == [True, False]
 
 
+def test_a_look_that_hangs_costs_the_invocations_after_it_no_more_than_it_cost_the_first() -> None:
+    class Hung:
+        def __init__(self) -> None:
+            self.waits: list[float] = []
+
+        def is_alive(self) -> bool:
+            return True
+
+        def join(self, timeout_s: float) -> None:
+            self.waits.append(timeout_s)
+
+    class Due:
+        def due(self) -> bool:
+            return True
+
+        def refresh(self, interrupted: Callable[[], bool]) -> None:
+            pass
+
+    refresher, hung = Refresher(lambda: [Due()]), Hung()  # type: ignore[list-item]
+    refresher.invocation_begins()
+    refresher.start()
+    refresher._thread = hung  # type: ignore[assignment]
+    for _ in range(1000):
+        refresher.start()
+        refresher.wait(5.0)
+        refresher.invocation_begins()
+    assert hung.waits[:4] == [5.0, 2.5, 1.25, 0.625]
+    assert sum(hung.waits) <= 10.0
+
+
 def test_a_warm_up_looks_at_the_pointer_and_touches_no_queue(warm: Warm) -> None:
     function = warm.start()
     warm.publish("v2", bias=0.5)

@@ -16,7 +16,7 @@ from moto import mock_aws
 from eventscore.delivery.idempotency import EXPIRES_AT, KEY, OnceSink, parse_table
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import SettingsInvalid
-from eventscore.time_left import TimeLeft
+from eventscore.time_left import RESERVE_S, TimeLeft
 from fake_services import Answer, Waits, message
 from test_route import BROKEN, Memory
 
@@ -214,3 +214,29 @@ def test_a_permanent_failure_is_not_remembered_either() -> None:
     too_large = NotTaken("too large", permanent=True)
     assert once(Memory([0], too_large), table).deliver([message(0)]) == {0: too_large}
     assert table.items == {}
+
+
+def test_a_row_that_does_not_say_when_it_expires_stops_nothing() -> None:
+    sink, table = Memory(), InMemoryTable()
+    table.items["small#s#e-0"] = {KEY: {"S": "small#s#e-0"}}
+    assert once(sink, table).deliver([message(0), message(1)]) == {}
+    assert sink.taken == ["o-0", "o-1"], "better twice than never"
+
+
+@pytest.mark.parametrize(("left_s", "asked"), [(2.9, []), (3.1, ["get", "write"])])
+def test_a_table_is_asked_only_while_there_is_time_for_its_slowest_answer(left_s: float, asked: list[str]) -> None:
+    sink, table = Memory(), InMemoryTable()
+    once(sink, table).deliver([message(0)], TimeLeft(lambda: left_s + RESERVE_S))
+    assert [what for what, _ in table.calls] == asked
+    assert sink.taken == ["o-0"]
+
+
+def test_a_throttled_table_is_asked_again_only_while_there_is_time_for_its_slowest_answer() -> None:
+    table = InMemoryTable(undone=1000)
+    waits = Waits(remaining_s=3.05)
+    sink = Memory()
+    guarded = OnceSink(sink, "seen", table, keep_s=3600, clock=lambda: NOW, backoff=waits.backoff)  # type: ignore[arg-type]
+    guarded.deliver([message(0)], TimeLeft(lambda: waits.remaining_s + RESERVE_S))
+    assert sink.taken == ["o-0"]
+    assert (waits.waited, waits.remaining_s) == ([], 3.05)
+    assert [what for what, _ in table.calls] == ["get", "write"]

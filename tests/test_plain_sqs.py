@@ -13,6 +13,7 @@ from eventscore.delivery.sink import Message
 from eventscore.delivery.sqs import SqsSink
 from eventscore.plain_access import PlainAccess, origin_of
 from eventscore.signature_v4 import Credentials
+from fake_services import Waits
 from test_plain_store import Server, found, refused
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/scores"
@@ -114,3 +115,22 @@ def test_whatever_is_not_plain_is_sent_by_botocore(servers: list[Server], whole:
     (request,) = whole.requests
     assert request["QueueUrl"] == QUEUE
     assert [entry["MessageBody"] for entry in request["Entries"]] == [message.body for message in MESSAGES]
+
+
+def test_a_batch_that_may_have_arrived_is_not_sent_again_at_once_by_botocore(
+    servers: list[Server], whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = sink(servers, whole, b"")
+    sent: list[str] = []
+
+    def silent(method: str, *_: object) -> None:
+        sent.append(method)
+        raise TimeoutError
+
+    monkeypatch.setattr(client._pool, "request", silent)
+    waits = Waits()
+    not_taken = SqsSink(QUEUE, client, waits.backoff).deliver(MESSAGES)  # type: ignore[arg-type]  # has what a sink calls
+    assert {place: failure.reason for place, failure in not_taken.items()} == {0: "TimeoutError", 1: "TimeoutError"}
+    assert whole.requests == []
+    assert sent == ["POST", "POST"], "the sink's own second try, after a wait, and no other"
+    assert len(waits.waited) == 1

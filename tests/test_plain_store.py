@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,8 +24,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventscore import plain_http
-from eventscore.errors import NotInStore, ObjectTooLarge
+from eventscore import aws, plain_http
+from eventscore import plain_access as plain_access_module
+from eventscore.errors import NotInStore, ObjectTooLarge, StoreUnavailable
 from eventscore.plain_access import PlainAccess, origin_of, plain_access
 from eventscore.plain_http import HttpConnection, Origin, TooLong
 from eventscore.signature_v4 import Credentials, signed_headers
@@ -129,8 +131,12 @@ class Whole:
         return ("name",)
 
 
+def keys() -> Credentials:
+    return Credentials("key", "secret", None)
+
+
 def reads(port: int, whole: Whole) -> S3Reads:
-    access = PlainAccess("eu-west-1", origin_of(f"http://127.0.0.1:{port}"), lambda: Credentials("key", "secret", None))
+    access = PlainAccess("eu-west-1", origin_of(f"http://127.0.0.1:{port}"), keys)
     return S3Reads("models", "/store/", access, lambda: whole, connect_timeout_s=5, read_timeout_s=5)
 
 
@@ -416,3 +422,141 @@ def test_chunks_are_joined_and_bounded(chunks: list[bytes], max_bytes: int) -> N
         connection.close()
     finally:
         server.close()
+
+
+def test_a_chunk_of_negative_size_is_refused_before_anything_of_it_is_read(serve: Serve) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    for size in (b"-1", b"+5", b"0x5", b"1_0", b""):
+        server = serve(head + size + b"\r\n" + b"x" * 1000)
+        connection = HttpConnection(Origin(False, "127.0.0.1", server.port, "h"), connect_timeout_s=5, read_timeout_s=5)
+        with pytest.raises(ValueError, match="no size of a chunk"):
+            connection.request("GET", "/", {}, b"", 10)
+        connection.close()
+
+
+class Clock:
+    """Stands where `plain_http` has its time: a frozen environment's monotonic clock stands still, wall time goes on."""
+
+    def __init__(self) -> None:
+        self.wall = 1_800_000_000.0
+        self.since_start = 100.0
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.since_start
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(plain_http, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize(("passed_s", "connections"), [(1.0, 1), (600.0, 2), (-600.0, 2)])
+def test_a_kept_connection_ages_while_the_environment_is_frozen(
+    serve: Serve, clock: Clock, passed_s: float, connections: int
+) -> None:
+    server = serve(found())
+    store = reads(server.port, Whole())
+    store.read("m/key")
+    clock.wall += passed_s
+    store.read("m/key")
+    assert server.connections == connections
+    store.close()
+
+
+def test_a_store_that_drops_what_it_is_sent_is_given_up_within_one_timeout_and_not_tried_by_botocore(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    tried: list[float | None] = []
+
+    class Dropped(socket.socket):
+        def connect(self, address: Any) -> None:
+            tried.append(self.gettimeout())
+            clock.since_start += self.gettimeout() or 3600.0
+            raise TimeoutError
+
+    address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address] * 8)
+    monkeypatch.setattr(socket, "socket", Dropped)
+    whole = Whole()
+    began = clock.since_start
+    with pytest.raises(StoreUnavailable, match="no answer in time from 127.0.0.1:9"):
+        reads(9, whole).read("m/key")
+    assert clock.since_start - began == pytest.approx(5.0), "one timeout for all eight addresses together"
+    assert len(tried) == 8
+    assert whole.asked == []
+
+
+def test_a_store_that_takes_a_request_and_says_nothing_is_not_asked_again_by_botocore(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
+    def silent(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(plain_http.HttpPool, "request", silent)
+    whole = Whole()
+    with pytest.raises(StoreUnavailable):
+        reads(serve(found()).port, whole).read("m/key")
+    assert whole.asked == []
+
+
+def test_however_many_files_are_refused_one_botocore_store_is_made(serve: Serve) -> None:
+    made: list[Whole] = []
+    store: S3Reads
+    others: list[threading.Thread] = []
+
+    def make() -> Whole:
+        made.append(Whole())
+        if len(made) == 1:
+            # Another file is refused while the store is made: its thread must wait for this one.
+            others.append(threading.Thread(target=store.read, args=("m/other",)))
+            others[0].start()
+            others[0].join(0.2)
+        return made[-1]
+
+    access = PlainAccess("eu-west-1", origin_of(f"http://127.0.0.1:{serve(refused(403, 'AccessDenied')).port}"), keys)
+    store = S3Reads("models", "", access, make, connect_timeout_s=5, read_timeout_s=5)
+    store.read("m/key")
+    others[0].join()
+    assert [sorted(whole.asked) for whole in made] == [["m/key", "m/other"]]
+
+
+def test_botocore_clients_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most = 0, 0
+    others: list[threading.Thread] = []
+
+    class Session:
+        def create_client(self, service: str, **_: object) -> str:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            if not others:
+                others.append(threading.Thread(target=partial(aws.client, "s3", **timeouts)))
+                others[0].start()
+                others[0].join(0.2)
+            under_way -= 1
+            return service
+
+    timeouts = {"connect_timeout_s": 1.0, "read_timeout_s": 1.0}
+    monkeypatch.setattr(aws, "_session", Session)
+    assert aws.client("sqs", **timeouts) == "sqs"
+    others[0].join()
+    assert most == 1
+
+
+@pytest.mark.parametrize(("expires", "asked"), [("2027-01-15T12:00:00Z", 1), ("2027-01-15T08:04:00Z", 3), (None, 3)])
+def test_under_snapstart_credentials_are_asked_for_once_until_they_nearly_expire(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, expires: str | None, asked: int
+) -> None:
+    monkeypatch.setattr(plain_access_module.time, "time", lambda: 1_800_000_000.0)  # 2027-01-15T08:00:00Z
+    until = f', "Expiration": "{expires}"' if expires else ""
+    server = serve(found(f'{{"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "c"{until}}}'.encode()))
+    url = f"http://127.0.0.1:{server.port}/"
+    access = plain_access("s3", {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_CONTAINER_CREDENTIALS_FULL_URI": url})
+    assert access is not None
+    assert [access.credentials() for _ in range(3)] == [("a", "b", "c")] * 3
+    assert len(server.requests) == asked

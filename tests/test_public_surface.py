@@ -93,7 +93,7 @@ def test_the_reasons_for_rejection_keep_their_names() -> None:
     assert set(REASONS) == {
         *("tombstone", "too_large", "wrong_encoding", "not_json", "not_an_object", "duplicate_key", "missing_field"),
         *("unknown_field", "wrong_type", "out_of_bounds", "unknown_value", "unknown_model", "not_finite", "too_nested"),
-        "answer_too_large",
+        *("answer_too_large", "score_not_finite"),
     }
 
 

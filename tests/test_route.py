@@ -229,3 +229,18 @@ def test_a_message_is_taken_exactly_when_every_sink_of_its_decision_took_it(
     for route in routes:
         assert isinstance(route.sink, Memory)
         assert len(set(route.sink.taken)) == len(route.sink.taken)
+
+
+def test_a_decision_that_no_sink_takes_holds_back_what_lies_behind_it_in_its_lane() -> None:
+    sink = Memory()
+    routed = RoutedSink([Route(sink, frozenset({"accept"}))])
+    messages = [
+        message(n, decision=decision) for n, decision in enumerate(["accept", "lost", "accept", "accept", "accept"])
+    ]
+    for _ in range(3):  # as often as its source comes back
+        failed = routed.deliver(messages, lanes=["a", "a", "a", "b", "a"])
+        assert sorted(failed) == [1, 2, 4]
+        assert failed[1].reason == "no sink takes the decision 'lost': name it, or discard it"
+        assert failed[2] == failed[4] == HELD_BACK
+    assert set(sink.taken) == {"o-0", "o-3"}
+    assert sorted(routed.deliver(messages)) == [1], "and without lanes only itself"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import small_model
 from eventscore.artifact import Artifact
+from eventscore.contract import parse_contract
 from eventscore.delivery.rejection import PART_BYTES, rejection_messages
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation
@@ -22,6 +26,8 @@ from eventscore.records import Record
 from eventscore.scorer import VersionScorer
 from eventscore.scoring import Answer, score_messages
 from eventscore.service import ScoringService
+from eventscore.time_left import NO_LIMIT
+from test_several_scores import CLASSES
 
 NOW = datetime(2026, 11, 21, 10, 15, 0, 123_456, tzinfo=UTC)
 
@@ -193,3 +199,88 @@ def test_a_reason_that_no_encoder_takes_is_told_all_the_same() -> None:
         Record(b"x", "m"), violation, model="m", version="v", source="sqs", rejected_at="now"
     )
     assert json.loads(message.body)["field"] == "?" * 128
+
+
+class ScoresOf:
+    """A graph that answers what it is told."""
+
+    def __init__(self, scores: Any) -> None:
+        self.scores = np.asarray(scores, np.float32)
+
+    def score(self, _: object) -> Any:
+        return self.scores
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_a_rejection_and_no_answer(small_artifact: Artifact, bad: float) -> None:
+    artifact = msgspec.structs.replace(small_artifact, session=ScoresOf([0.25, bad, 0.75]))
+    payloads = [small_model.message(order=f"o-{n}") for n in range(3)]
+    records = [Record(payload, str(n)) for n, payload in enumerate([payloads[0], b"poison", *payloads[1:]])]
+    sink, rejects = FakeSink(), FakeSink()
+    result = service(sink, rejects).process(VersionScorer(artifact), "sqs", records)
+    answers = [json.loads(message.body) for message in sink.taken]
+    assert [(answer["event_id"], answer["score"]) for answer in answers] == [("o-0", 0.25), ("o-2", 0.75)]
+    assert (result.scored, result.rejected, result.returned) == (2, {"not_json": 1, "score_not_finite": 1}, {})
+    rejected = {body["reason"]: body for body in (json.loads(message.body) for message in rejects.taken)}
+    assert base64.b64decode(rejected["score_not_finite"]["payload"]) == payloads[1], (
+        "to be scored again by a better one"
+    )
+    assert rejected["score_not_finite"]["version"] == "v1"
+
+
+def test_an_event_of_several_scores_is_rejected_for_one_that_is_no_number() -> None:
+    contract = parse_contract(CLASSES.encode(), "classes")
+    columns = SimpleNamespace(build=lambda events: events)
+    decoder = SimpleNamespace(decode_all=lambda messages: ([SimpleNamespace(event_id=m) for m in messages], {}))
+    artifact: Any = SimpleNamespace(
+        model="m",
+        version="v",
+        contract=contract,
+        columns=columns,
+        decoder=decoder,
+        session=ScoresOf([[0.1, 0.7, 0.2], [0.9, -math.inf, 0.1], [0.3, 0.3, 0.4]]),
+    )
+    first, second, third = score_messages(artifact, [b"a", b"b", b"c"], NOW)
+    assert isinstance(second, ContractViolation)
+    assert second.reason == "score_not_finite"
+    assert isinstance(first, Answer)
+    assert isinstance(third, Answer)
+    assert (first.event_id, third.event_id) == (b"a", b"c")
+
+
+def test_while_the_reject_queue_is_down_nothing_behind_an_answer_too_large_goes_out() -> None:
+    class Narrow(FakeSink):
+        def deliver(self, messages: Sequence[Message], *_: object) -> Mapping[int, NotTaken]:
+            large = {
+                place: NotTaken("too large", permanent=True)
+                for place, message in enumerate(messages)
+                if len(message.body) > 80_000
+            }
+            super().deliver([message for place, message in enumerate(messages) if place not in large])
+            return large
+
+    class Wide:
+        """Answers with as many characters as the payload says, as a model of many classes would."""
+
+        model, version, is_rule, memory_bytes = "m", "v", False, 0
+
+        def score(self, payloads: Sequence[bytes | None], _: datetime) -> list[Any]:
+            return [Answer("e" * int(payload or 0), 0.5, None, "m", "v", "now") for payload in payloads]
+
+    sizes = (1, 70_000, 100_000, 1, 1, 100_000, 1)
+    records = [Record(str(size).encode(), str(n)) for n, size in enumerate(sizes)]
+    lanes = ["a", "a", "a", "a", "b", "a", "a"]
+
+    sink, rejects = Narrow(), FakeSink(frozenset({"2"}))
+    for _ in range(3):  # as often as its source comes back
+        result = service(sink, rejects).process(Wide(), "kinesis", records, NO_LIMIT, lanes)
+        assert sorted(result.returned) == [2, 3, 5, 6]
+        assert result.scored == 3
+    assert set(sink.origins) == {"0", "1", "4"}
+    assert rejects.taken == []
+
+    sink, rejects = Narrow(), FakeSink()
+    result = service(sink, rejects).process(Wide(), "kinesis", records, NO_LIMIT, lanes)
+    assert (result.scored, result.rejected, result.returned) == (5, {"answer_too_large": 2}, {})
+    assert [origin for origin in sink.origins if origin != "4"] == ["0", "1", "3", "6"], "in order in their lane"
+    assert rejects.origins == ["2", "5"]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import small_model
-from eventscore.artifact import Artifact
+from eventscore.artifact import _MEMORY_PER_GRAPH_BYTE, Artifact
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation, DigestMismatch, SettingsInvalid
 from eventscore.function import ScoreFunction
@@ -377,10 +377,24 @@ def test_settings_of_models_that_make_no_sense_are_told(
 
 def test_the_defaults_are_sane(signer: Ed25519Signer) -> None:
     plain = read(signer)
-    assert (plain.refresh_s, plain.max_file_bytes, plain.model_memory_bytes) == (60, 256 * 2**20, 512 * 2**20)
+    assert (plain.refresh_s, plain.max_file_bytes, plain.model_memory_bytes) == (60, 56 * 2**20, 512 * 2**20)
     assert plain.initialization == "on-demand"
     on_lambda = read(signer, AWS_LAMBDA_FUNCTION_MEMORY_SIZE="1769")
     assert on_lambda.model_memory_bytes == 884 * 2**20, "half of the function's memory"
+
+
+@pytest.mark.parametrize(("memory_mb", "file_mb"), [(128, 7), (512, 28), (1769, 98), (10_240, 568)])
+def test_a_file_may_be_as_large_as_fits_into_the_memory_twice(
+    signer: Ed25519Signer, memory_mb: int, file_mb: int
+) -> None:
+    read_file_bytes = read(signer, AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(memory_mb)).max_file_bytes
+    assert read_file_bytes == file_mb * 2**20
+    two_versions = 2 * _MEMORY_PER_GRAPH_BYTE * read_file_bytes
+    assert two_versions <= memory_mb * 2**20, "one answers while the other is loaded"
+    assert (
+        read(signer, AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(memory_mb), EVENTSCORE_MAX_FILE_MB="9").max_file_bytes
+        == 9 * 2**20
+    )
 
 
 def test_a_model_that_is_called_like_a_method_is_only_a_name(signer: Ed25519Signer) -> None:

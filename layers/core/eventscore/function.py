@@ -7,29 +7,29 @@ Runtime) is imported while the files are on their way.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 # numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from eventscore.direct import answer_events
 from eventscore.errors import SettingsInvalid
 from eventscore.model_cache import Models, OneScorer
-from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
+from eventscore.model_news import ModelNews
 from eventscore.process_age import process_age_ms
 from eventscore.refresher import Refresher
 from eventscore.routing import Router
-from eventscore.scorer import NO_MODEL, NO_VERSION, Scorer, VersionScorer
+from eventscore.scorer import NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import is_direct, is_warm_up, recognise
 from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
+from eventscore.telling import Telling
 from eventscore.time_left import TimeLeft
 from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
 
@@ -65,8 +65,7 @@ class ScoreFunction:
         self._models = models
         self._router = router
         self._service = service
-        self._telemetry = telemetry
-        self._news = news
+        self._telling = Telling(telemetry, news)
         self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
         self._is_cold = True
@@ -128,9 +127,9 @@ class ScoreFunction:
         """
         self._refresher.invocation_begins()
         self._under_way.begins(context)
-        self._tell_news()
+        self._telling.news()
         if is_direct(invocation):
-            answers = self._direct(invocation)
+            answers = answer_events(invocation, self._router, self._scorer, self._telling)
             self._refresher.start()  # the answers are on their way to somebody who waits for them
             return answers
         if is_warm_up(invocation):
@@ -157,7 +156,7 @@ class ScoreFunction:
             live.look_at_once()
         self._refresher.start()
         self._refresher.wait(_RESTORE_PATIENCE_S)
-        self._tell_news()
+        self._telling.news()
 
     def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         source = recognise(invocation)
@@ -171,12 +170,12 @@ class ScoreFunction:
         try:
             groups = self._router.batch(invocation, records)
         except SettingsInvalid as error:
-            self._tell_batch(NO_MODEL, source.name, NO_VERSION, records, _all_returned(records, error), began)
+            self._telling.batch(None, source.name, NO_VERSION, records, _all_returned(records, error), began)
             raise
         for model, positions in groups.items():
             began = time.perf_counter()
             own = records if len(groups) == 1 else [records[position] for position in positions]
-            version = NO_VERSION
+            version, by_rule = NO_VERSION, False
             try:
                 scorer = self._scorer(model)
             except Exception as error:  # told already; other models may answer
@@ -187,46 +186,12 @@ class ScoreFunction:
                 own_lanes = lanes if lanes is None or own is records else [lanes[position] for position in positions]
                 held_back = behind(returned, positions, lanes) if returned and lanes is not None else ()
                 result = self._service.process(scorer, source.name, own, time_left, own_lanes, held_back)
-                if scorer.is_rule:
-                    with _whatever_cannot_be_told():
-                        self._telemetry(scorer.model).fallback(source.name, result.scored)
-            self._tell_batch(model or NO_MODEL, source.name, version, own, result, began)
+                by_rule = scorer.is_rule
+            self._telling.batch(model, source.name, version, own, result, began, by_rule=by_rule)
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
         return source.response(invocation, returned)
-
-    def _tell_batch(
-        self, model: str, source: str, version: str, records: Sequence[Record], result: BatchResult, began: float
-    ) -> None:
-        with _whatever_cannot_be_told():
-            origins = {position: records[position].origin for position in result.returned}
-            self._telemetry(model).batch(source, version, result, _ms_since(began), origins)
-
-    def _direct(self, events: list[Any]) -> list[dict[str, Any]]:
-        import msgspec
-
-        from eventscore.scoring import Answer
-
-        messages = [_message(event) for event in events]
-        answers: list[dict[str, Any]] = [{}] * len(messages)
-        for model, positions in self._router.direct(messages).items():
-            began = time.perf_counter()
-            scorer = self._scorer(model)
-            outcomes = scorer.score([messages[position] for position in positions], datetime.now(UTC))
-            scored = 0
-            for position, outcome in zip(positions, outcomes, strict=True):
-                if isinstance(outcome, Answer):
-                    scored += 1
-                    answers[position] = msgspec.to_builtins(outcome)
-                else:
-                    rejected = {"reason": outcome.reason, "field": outcome.field, "detail": outcome.detail}
-                    answers[position] = {"rejected": rejected, "model": scorer.model, "version": scorer.version}
-            telemetry = self._telemetry(model or NO_MODEL)
-            telemetry.direct(scorer.version, scored, len(outcomes) - scored, _ms_since(began))
-            if scorer.is_rule:
-                telemetry.fallback("direct", scored)
-        return answers
 
     def _warm(self) -> dict[str, Any]:
         """What is loaded: the first model, and where there are several, each that answers now."""
@@ -250,7 +215,7 @@ class ScoreFunction:
             scorer = self._models.get(model, self._cold_watch() if self._is_cold else None)
             self._is_cold = False
         finally:
-            self._tell_news()
+            self._telling.news()
         return scorer
 
     def _cold_watch(self) -> Stopwatch:
@@ -271,35 +236,7 @@ class ScoreFunction:
         if patience_s > 0:
             self._refresher.start()
             self._refresher.wait(patience_s)
-            self._tell_news()
-
-    def _tell_news(self) -> None:
-        while self._news:
-            with _whatever_cannot_be_told():
-                self._tell_of(self._news.popleft())
-
-    def _tell_of(self, news: ModelNews) -> None:
-        telemetry = self._telemetry(news.model)
-        match news:
-            case VersionLoaded(parts_ms=parts) if news.replaced is None and "process" in parts:
-                ready = process_age_ms()
-                total = {} if ready is None else {"total": ready}
-                telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
-            case VersionLoaded():
-                telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
-            case RuleAnswers():
-                telemetry.rule_answers(news.origin)
-            case _:
-                telemetry.model_load_failed(news.error, news.version, news.serving, news.retry_in_s)
-
-
-@contextmanager
-def _whatever_cannot_be_told() -> Iterator[None]:
-    """What cannot be told (a log level that nobody knows) must not bring a batch back whose answers are out."""
-    try:
-        yield
-    except Exception as error:  # any: its source would send the batch again, and again
-        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
+            self._telling.news()
 
 
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
@@ -307,26 +244,3 @@ def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
 
     reason = type(error).__name__
     return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
-
-
-def _message(event: Any) -> bytes:
-    """An event of a direct invocation as bytes again.
-
-    The runtime has parsed it already; NaN, which it lets through, is written as NaN again and refused by the decoder. What cannot be
-    written, for its depth or for an integer of thousands of digits, is replaced by something that the decoder refuses in its place.
-    """
-    import json
-
-    try:
-        return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    except RecursionError:
-        return _TOO_NESTED
-    except ValueError:
-        return b"an integer of thousands of digits"
-
-
-_TOO_NESTED = b'{"":' + b"[" * 2000 + b"]" * 2000 + b"}"
-
-
-def _ms_since(began: float) -> float:
-    return (time.perf_counter() - began) * 1000

@@ -21,6 +21,7 @@ class Refresher:
         self._models = models
         self._thread: threading.Thread | None = None
         self._invocation = 0
+        self._started_in = 0
 
     def invocation_begins(self) -> None:
         """What is still under way from the last invocation has been frozen in between."""
@@ -37,12 +38,17 @@ class Refresher:
             self._thread = threading.Thread(
                 target=self._refresh, args=(due, self._invocation), name="refresh-models", daemon=True
             )
+            self._started_in = self._invocation
             self._thread.start()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for the thread, ``timeout_s`` at most; what is not done by then goes on in the next invocation."""
+        """Wait for the thread, ``timeout_s`` at most; what is not done by then goes on in the next invocation.
+
+        Each invocation after the one that started the thread waits half as long as the one before: a load gets time of its own,
+        and a store that hangs costs no more than ``timeout_s`` once again, however many invocations it hangs for.
+        """
         if self._thread is not None and timeout_s > 0:
-            self._thread.join(timeout_s)
+            self._thread.join(timeout_s / 2.0 ** min(self._invocation - self._started_in, 64))
 
     def _refresh(self, models: list[LiveModel], invocation: int) -> None:
         for live in models:

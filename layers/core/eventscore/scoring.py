@@ -61,6 +61,18 @@ def score_messages(artifact: Artifact, messages: Sequence[bytes | None], now: da
 
 def _answers(artifact: Artifact, events: Sequence[Event], now: datetime) -> list[Outcome]:
     scores = artifact.session.score(artifact.columns.build(events))
+    finite: npt.NDArray[np.bool_] = np.isfinite(scores)
+    if finite.all():
+        return _named(artifact, events, scores, now)
+    # JSON has no word for them: the answer would say null, or a number that nobody computed.
+    good: npt.NDArray[np.bool_] = np.logical_and.reduce(finite.reshape(len(events), -1), axis=1)
+    named = iter(_named(artifact, [event for event, fine in zip(events, good, strict=True) if fine], scores[good], now))
+    return [next(named) if fine else _NOT_FINITE for fine in good]
+
+
+def _named(
+    artifact: Artifact, events: Sequence[Event], scores: npt.NDArray[np.float32], now: datetime
+) -> list[Outcome]:
     main: list[float] = (scores if scores.ndim == 1 else scores.max(axis=1)).tolist()
     of_all = (repeat(artifact.model), repeat(artifact.version), repeat(timestamp(now)))
     each = (map(_EVENT_ID, events), main, _decisions(artifact.contract, main), *of_all)
@@ -79,6 +91,7 @@ def _decisions(contract: AnyContract, scores: Iterable[float]) -> Iterable[str |
     return map(names.__getitem__, map(partial(bisect_right, starts), scores))
 
 
+_NOT_FINITE = ContractViolation("score_not_finite", "the version's score of the event is NaN or an infinity")
 _EVENT_ID = attrgetter("event_id")
 _Several = tuple[()] | tuple[str | msgspec.UnsetType, tuple[str, ...] | msgspec.UnsetType, dict[str, float]]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,6 +24,8 @@ from eventscore.time_left import NO_LIMIT, TimeLeft
 NOT_SCORED = "not scored: the invocation's time is nearly over"
 _FIRST_GUESS_S = 100e-6
 _MEASURABLE = 100
+_SURELY_TAKEN = 65_536
+"""Characters of an answer that every service of AWS takes: at four bytes each, the 256 KiB of the smallest."""
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 
 class ScoringService:
-    """Scores batches with an artifact and delivers what comes of them. ``stopwatch`` counts seconds."""
+    """Scores batches with whoever answers for their model, and delivers what comes of them. ``stopwatch`` counts seconds."""
 
     def __init__(
         self,
@@ -90,8 +92,6 @@ class ScoringService:
             batch.deliver_answers(outcomes, ahead)
             batch.deliver_rejections(rejected)
             batch.deliver_answers(outcomes, behind)
-        if batch.too_large:
-            batch.deliver_rejections(batch.too_large)
         return batch.result(len(scored))
 
     def _affordable(self, count: int, time_left: TimeLeft) -> int:
@@ -132,10 +132,9 @@ class _Batch:
         self.now = service._clock()
         self.returned: dict[int, str] = {}
         self.violations: dict[int, ContractViolation] = {}
-        self.too_large: list[int] = []
 
     def deliver_answers(self, outcomes: Sequence[Outcome], places: Sequence[int]) -> None:
-        """Deliver the answers at ``places``; what is larger than the sink takes is rejected later."""
+        """Deliver the answers at ``places``, and reject what is larger than the sink takes."""
         places = self._not_held_back(places)
         if not places:
             return
@@ -147,13 +146,38 @@ class _Batch:
             Message(body, {"source": source, "origin": records[place].origin}, answer)  # type: ignore[arg-type] # answers only
             for place, body, answer in zip(places, bodies, answers, strict=False)  # behind the last line stands nothing
         ]
+        if self._lanes is None or max(map(len, bodies)) <= _SURELY_TAKEN:
+            self._deliver(messages, places)
+        else:
+            self._deliver_around_large(dict(zip(places, messages, strict=True)), self._lanes)
+
+    def _deliver_around_large(self, messages: Mapping[int, Message], lanes: Lanes) -> None:
+        """In steps, each large answer between what lies before it in its lane and what lies behind.
+
+        Where it is rejected, and the reject queue is down, nothing behind it has gone out.
+        """
+        steps: dict[int, list[int]] = {}
+        step_of: Counter[Hashable] = Counter()
+        for place, message in messages.items():
+            lane, is_large = lanes[place], len(message.body) > _SURELY_TAKEN
+            steps.setdefault(step_of[lane] + is_large, []).append(place)
+            step_of[lane] += 2 * is_large
+        for _, places in sorted(steps.items()):
+            free = self._not_held_back(places)
+            if free:
+                self._deliver([messages[place] for place in free], free)
+
+    def _deliver(self, messages: Sequence[Message], places: Sequence[int]) -> None:
+        too_large: list[int] = []
         for index, failure in self._sink.deliver(messages, self._time_left, self._lanes_of(places)).items():
             place = places[index]
             if failure.permanent:
                 self.violations[place] = ContractViolation("answer_too_large", f"its answer is {failure.reason}")
-                self.too_large.append(place)
+                too_large.append(place)
             else:
                 self.returned[place] = failure.reason
+        if too_large:
+            self.deliver_rejections(sorted(too_large))
 
     def deliver_rejections(self, places: Sequence[int]) -> None:
         """Deliver the rejections of the records at ``places``; a record is rejected once all parts of it are taken."""

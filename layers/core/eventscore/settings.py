@@ -1,7 +1,8 @@
 """The function's settings: every environment variable that eventscore reads is declared and read here, and nowhere else.
 
-boto3 and Powertools read their own: AWS_REGION, AWS_ENDPOINT_URL and so on, POWERTOOLS_SERVICE_NAME,
-POWERTOOLS_METRICS_NAMESPACE and POWERTOOLS_LOG_LEVEL.
+Lambda's AWS_LAMBDA_FUNCTION_MEMORY_SIZE and AWS_LAMBDA_INITIALIZATION_TYPE are read here, too. botocore, and the plain way beside it
+(`eventscore.plain_access`), read their own: AWS_DEFAULT_REGION, AWS_ENDPOINT_URL and so on; so do Powertools and `eventscore.telemetry`:
+POWERTOOLS_SERVICE_NAME, POWERTOOLS_METRICS_NAMESPACE and POWERTOOLS_LOG_LEVEL.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ DIRECT = "direct"
 
 _MEBIBYTE = 2**20
 _DEFAULT_REFRESH_S = 60
-_DEFAULT_MAX_FILE_MB = 256
+_MEMORY_TO_FILE = 18
+"""A version is reckoned to hold nine times its graph (`Artifact.memory_bytes`), and while it is replaced there are two."""
 _DEFAULT_FUNCTION_MEMORY_MB = 1024
 
 
@@ -96,7 +98,8 @@ class Settings(msgspec.Struct, frozen=True):
                 _required(environment, TRUSTED_KEYS, "the public keys that may sign versions, base64")
             ),
             refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
-            max_file_bytes=_number(environment, MAX_FILE_MB, 1, _DEFAULT_MAX_FILE_MB) * _MEBIBYTE,
+            max_file_bytes=_number(environment, MAX_FILE_MB, 1, max(1, function_memory_mb // _MEMORY_TO_FILE))
+            * _MEBIBYTE,
             fallback_contracts=environment.get(FALLBACK_CONTRACTS) or None,
             sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,

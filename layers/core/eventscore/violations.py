@@ -26,6 +26,7 @@ REASONS: Final = {
     "unknown_value": "a category outside its closed list",
     "unknown_model": "names no model of the function, where events name theirs",
     "answer_too_large": "a good event whose answer is larger than a sink takes",
+    "score_not_finite": "a good event for which the version computes NaN or an infinity: a fault of the version",
 }
 """Every reason for which an event is rejected, and what it means."""
 

@@ -40,8 +40,9 @@ class _Pending(msgspec.Struct, Generic[Entry], gc=False):
 class BatchedSink(ABC, Generic[Entry]):
     """Sends messages in calls of many. A service says how: its limits, an entry, its size, a call.
 
-    A call is one attempt, without retries of the client's own: what was not taken goes into the next round, item by item, after a wait
-    with full jitter, as long as there is time and something moves.
+    A call is one attempt without a client's retries (`PlainSqsClient` has botocore send once more where the plain way had no plain
+    answer): what was not taken goes into the next round, item by item, after a wait with full jitter, as long as
+    there is time and something moves.
     """
 
     name: ClassVar[str]

@@ -1,7 +1,8 @@
 """SQS without botocore: one signed POST for a batch of messages, as the queue's JSON protocol has it.
 
-Only a plain answer counts. Whatever else happens (a throttle, a refusal, an error on the way) botocore sends the same batch again, with
-its retries, and its word is the one that counts. A batch may arrive twice by that, as it may by botocore's own retries.
+Only a plain answer counts. Whatever else happens (a throttle, a refusal, an error on the way) botocore sends the same batch again, and
+its word is the one that counts. A batch may arrive twice by that. Only where no answer came in time it is not sent again here: that
+cost seconds, and the sink decides whether there are more.
 """
 
 from __future__ import annotations

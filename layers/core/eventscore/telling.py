@@ -1,0 +1,95 @@
+"""What the function tells of an invocation, and that nothing which cannot be told costs an event.
+
+By the time there is something to tell the answers are out. An error here (a log level that nobody knows) would make the source
+send the batch again, and again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
+from eventscore.process_age import process_age_ms
+from eventscore.scorer import NO_MODEL
+from eventscore.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from eventscore.records import Record
+    from eventscore.scorer import Scorer
+    from eventscore.service import BatchResult
+
+
+class Telling:
+    """``telemetry`` answers for each model who tells of it; ``news`` is where models leave what they have to tell. Never raises.
+
+    ``began`` is what ``time.perf_counter`` said when the work began.
+    """
+
+    def __init__(self, telemetry: Callable[[str], Telemetry], news: deque[ModelNews]) -> None:
+        self._telemetry = telemetry
+        self._news = news
+
+    def batch(
+        self,
+        model: str | None,
+        source: str,
+        version: str,
+        records: Sequence[Record],
+        result: BatchResult,
+        began: float,
+        *,
+        by_rule: bool = False,
+    ) -> None:
+        """The records of one model in a batch are at rest; ``by_rule``: the contract's fallback rule answered."""
+        with _whatever_cannot_be_told():
+            telemetry = self._telemetry(model or NO_MODEL)
+            if by_rule:
+                telemetry.fallback(source, result.scored)
+            origins = {position: records[position].origin for position in result.returned}
+            telemetry.batch(source, version, result, _ms_since(began), origins)
+
+    def direct(self, model: str | None, scorer: Scorer, scored: int, rejected: int, began: float) -> None:
+        """The events of one model in a direct invocation are answered."""
+        with _whatever_cannot_be_told():
+            telemetry = self._telemetry(model or NO_MODEL)
+            telemetry.direct(scorer.version, scored, rejected, _ms_since(began))
+            if scorer.is_rule:
+                telemetry.fallback("direct", scored)
+
+    def news(self) -> None:
+        """What models have left since."""
+        while self._news:
+            news = self._news.popleft()
+            with _whatever_cannot_be_told():
+                self._tell_of(news)
+
+    def _tell_of(self, news: ModelNews) -> None:
+        telemetry = self._telemetry(news.model)
+        match news:
+            case VersionLoaded(parts_ms=parts) if news.replaced is None and "process" in parts:
+                ready = process_age_ms()
+                total = {} if ready is None else {"total": ready}
+                telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
+            case VersionLoaded():
+                telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
+            case RuleAnswers():
+                telemetry.rule_answers(news.origin)
+            case _:
+                telemetry.model_load_failed(news.error, news.version, news.serving, news.retry_in_s)
+
+
+@contextmanager
+def _whatever_cannot_be_told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # any; its words are left out, for they may quote an event
+        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000

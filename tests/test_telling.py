@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -51,7 +52,12 @@ def function(artifact: Artifact, telemetry: Telemetry) -> tuple[ScoreFunction, Q
     return ScoreFunction.of(artifact, service, telemetry), answers, rejects
 
 
-@pytest.mark.parametrize("telemetry", [Mute, lambda: Telemetry("small", {})])
+def unheard_of() -> Telemetry:
+    """Of a service that has logged nothing yet in this process: Powertools configures each one's logger once."""
+    return Telemetry("small", {"POWERTOOLS_SERVICE_NAME": uuid4().hex})
+
+
+@pytest.mark.parametrize("telemetry", [Mute, unheard_of])
 def test_a_batch_that_is_delivered_is_done_though_nothing_can_be_told_of_it(
     small_artifact: Artifact,
     capsys: pytest.CaptureFixture[str],

@@ -23,9 +23,8 @@ def client(service: str, *, connect_timeout_s: float, read_timeout_s: float, att
         read_timeout=read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
-    with (
-        _making
-    ):  # a session makes one client at a time (botocore's are not thread-safe), and sinks and stores ask from threads
+    # A session makes one client at a time (botocore's are not thread-safe), and sinks and stores ask from threads.
+    with _making:
         return _session().create_client(service, config=config)
 
 

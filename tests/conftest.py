@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import small_model
 from eventscore.artifact import Artifact, load_artifact
@@ -16,6 +17,10 @@ from eventscore.store.versions import ModelVersions
 
 # Test processes share the cores; torch's threads must not spin while they wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Nothing is timed in a test: how long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ pytest.importorskip("sklearn")
 import orders
 from eventscore.contract import parse_contract
 from eventscore.manifest import (
+    CONTRACT,
     MANIFEST,
     SERVED_FILES,
     SIGNATURE,
@@ -54,15 +56,21 @@ def judged(
     kind: str,
     ours: dict[str, float],
     live_fit: dict[str, Any] | None = None,
+    live_contract: Callable[[str], str] = str,
 ) -> dict[str, tuple[float, bool, str]]:
-    """By gate: limit, verdict and detail of a version with the figures ``ours`` beside a live one with those of the table above."""
+    """By gate: limit, verdict and detail of a version with the figures ``ours`` beside a live one with those of the table above.
+
+    ``live_contract``: what the live version's contract says instead.
+    """
     task = "regression" if kind == "quantile" else kind
     fit = {"loss": "quantile", "quantile": 0.9} if kind == "quantile" else {}
     text = orders.CONTRACT_TOML.replace('"binary"', f'"{task}"').replace(BINARY, LABELS[task])
     contract = parse_contract((text + GATES).encode(), task)
+    theirs = live_contract(text + GATES).encode()
     manifest = Manifest(
         model="orders", version="20261121T101500Z-1a2b3c4d", task=task, created_at=datetime.now(UTC), opset=21,
-        files={name: FileEntry.of(b"x") for name in SERVED_FILES}, golden=TOLERANCE, metrics={"int8": FIGURES[kind]},
+        files={name: FileEntry.of(theirs if name == CONTRACT else b"x") for name in SERVED_FILES}, golden=TOLERANCE,
+        metrics={"int8": FIGURES[kind]},
         provenance=provenance(fit if live_fit is None else live_fit),
     )  # fmt: skip
     versions = ModelVersions(FolderStore(folder), "orders")
@@ -71,6 +79,7 @@ def judged(
     place.parent.mkdir(parents=True)
     place.write_bytes(raw)
     (folder / versions.key(manifest.version, SIGNATURE)).write_bytes(signer.sign(raw))
+    (folder / versions.key(manifest.version, CONTRACT)).write_bytes(theirs)
     versions.promote(manifest.version)
     report = RunReport(
         model="orders", version="v2", task=task, opset=21, duration_s=1, split="by time", periods={}, golden=TOLERANCE,
@@ -114,3 +123,15 @@ def test_the_loss_of_another_quantile_is_no_figure_to_compare_with(
     ((_, passed, detail),) = found.values()
     assert not passed
     assert "learned something else than this quantile: name this run's with --test FILE" in detail
+
+
+def test_the_figures_of_another_label_of_the_same_table_are_no_comparison(
+    tmp_path: Path, signer: Ed25519Signer, verifier: Ed25519Verifier
+) -> None:
+    def of_another_column(text: str) -> str:
+        return text.replace('field = "minutes"', 'field = "hours"')
+
+    gates = judged(tmp_path, signer, verifier, "regression", {"rmse": 1.0}, live_contract=of_another_column)
+    ((_, passed, detail),) = gates.values()
+    assert not passed
+    assert "another" in detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,11 +41,30 @@ ACCOUNT = "123456789012"
 Clients = Callable[[str], Any]
 
 
+class OneAtATime:
+    """A client whose calls take turns: moto's backends lose records of calls that are made side by side."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._turn = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        of = getattr(self._client, name)
+        if not callable(of):
+            return of
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self._turn:
+                return of(*arguments, **named)
+
+        return call
+
+
 @pytest.fixture(params=["moto", pytest.param("ministack", marks=pytest.mark.emulator)])
 def clients(request: pytest.FixtureRequest) -> Iterator[Clients]:
     if request.param == "moto":
         with mock_aws():
-            yield boto3.client
+            yield lambda service: OneAtATime(boto3.client(service))
     else:
         with Ministack(ROOT) as ministack:
             yield ministack.client

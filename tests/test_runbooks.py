@@ -107,7 +107,7 @@ def commands(word: str) -> Iterator[tuple[str, str]]:
         code = re.findall(r"`([^`\n]+)`", joined) + re.findall(r"^ {4,}(.+)$", joined, re.MULTILINE)
         code += [line for block in re.findall(r"```bash\n(.*?)```", joined, re.DOTALL) for line in block.splitlines()]
         for line in code:
-            for found in re.finditer(rf"(?<![\w/$.-]){word} ([^|;]*)", line):
+            for found in re.finditer(rf"(?:^|[|;&({{]\s*|\bdo ){word} ([^|;]*)", line):
                 yield page, found[1].strip()
 
 

@@ -2,7 +2,8 @@
 
 ministack evaluates alarms on one metric and the rules of composite alarms. It knows no metric math and no percentile of an expression,
 looks at a metric's name without its dimensions, does not count periods, knows nothing of missing data and holds no action back. What it
-cannot say is computed here by `metric_math`, which is about as much of CloudWatch as the stack uses. AWS itself has not been asked.
+cannot say is computed here (`alarm_rules`, `eventscore_local.metric_math`): about as much of CloudWatch as the stack uses. AWS itself has
+not been asked.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from alarm_rules import rule, state
 from conftest import ROOT
 from eventscore.telemetry import Telemetry
 from eventscore_local.emf import MetricForwarder
+from eventscore_local.metric_math import Series, evaluate
 from eventscore_local.ministack import Ministack
-from metric_math import Series, evaluate, rule, state
 from metric_names import MODEL, NAMED
 from test_alarms import alarms
 

@@ -27,7 +27,7 @@ from eventscore_cli.publishing import Publisher
     help="The run's test table (or the one table that it split), if the live version was tested on another.",
 )
 def command(
-    run: Path, store: str, signing_key: Path, channel: str | None, trusted_keys: Sequence[str], test: Path | None
+    run: Path, store: str, signing_key: str, channel: str | None, trusted_keys: Sequence[str], test: Path | None
 ) -> None:
     """Sign the finished RUN (a folder that `eventscore train` made) and write it to the model store.
 

@@ -11,7 +11,8 @@ import click
 
 from eventscore.artifact import load_artifact
 from eventscore.errors import SettingsInvalid
-from eventscore.signing import Ed25519Signer, Ed25519Verifier, parse_trusted_keys
+from eventscore.kms_signing import open_signer
+from eventscore.signing import Ed25519Verifier, Signer, parse_trusted_keys
 from eventscore.store.location import open_store
 from eventscore.store.objects import ObjectStore
 from eventscore.store.versions import ModelVersions
@@ -26,19 +27,19 @@ class Publisher:
     """Who signs and where to. ``trusts`` says whom those who load the version trust, ``told`` whether anybody said so."""
 
     objects: ObjectStore
-    signer: Ed25519Signer
+    signer: Signer
     trusts: Ed25519Verifier
     told: bool
 
     @classmethod
-    def ready(cls, store: str, signing_key: Path, trusted_keys: Sequence[str]) -> Publisher:
+    def ready(cls, store: str, signing_key: str, trusted_keys: Sequence[str]) -> Publisher:
         """Open the store and read the key.
 
         Raises:
             StoreError, SettingsInvalid: one of them cannot be used.
 
         """
-        signer = Ed25519Signer.from_file(signing_key)
+        signer = open_signer(signing_key)
         objects = open_store(store)
         # Those who will load it; they are asked about the live version, too, where the gates compare with it.
         try:

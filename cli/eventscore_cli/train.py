@@ -62,7 +62,7 @@ def command(
     seed: int | None,
     device: str | None,
     store: str | None,
-    signing_key: Path | None,
+    signing_key: str | None,
     channel: str | None,
     trusted_keys: Sequence[str],
 ) -> None:
@@ -137,7 +137,7 @@ def command(
 
 
 def _publisher(
-    store: str | None, signing_key: Path | None, channel: str | None, trusted_keys: Sequence[str]
+    store: str | None, signing_key: str | None, channel: str | None, trusted_keys: Sequence[str]
 ) -> Publisher | None:
     """A key or a store that cannot be used is told before the training, not after it."""
     if store is None:
@@ -146,6 +146,6 @@ def _publisher(
         return None
     if signing_key is None:
         raise click.UsageError(
-            f"--store needs --signing-key FILE (or {SIGNING_KEY}): only signed versions are published"
+            f"--store needs --signing-key KEY (or {SIGNING_KEY}): only signed versions are published"
         )
     return Publisher.ready(store, signing_key, trusted_keys)

@@ -137,6 +137,23 @@ def test_gates_that_are_missed_end_otherwise_than_what_is_broken(bucket: Bucket,
     assert "contract" in bucket.result()["message"]
 
 
+def test_a_version_is_compared_with_the_live_one_of_a_key_that_is_trusted(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("data/job/contract.toml", (orders.CONTRACT_TOML + "\n[gates]\nnot_worse_than_live = true\n").encode())
+    environment = bucket.environment(tmp_path / "machine", **{"fit.epochs": "2"})
+    assert run_batch(environment, bucket.client) == 0
+    bucket.versions().promote(bucket.result()["version"])
+
+    environment["TRAINING_JOB"] = "s3://training/jobs/e-2"
+    stranger = write_new_key(tmp_path / "stranger.pem").public_key
+    assert run_batch(environment | {"EVENTSCORE_TRUSTED_KEYS": stranger}, bucket.client) == 1
+    found = S3Folder("s3://training/jobs/e-2", bucket.client).document(RESULT)
+    assert (found["outcome"], "trusted keys" in found["message"]) == ("failed", True)
+
+    # The same seed and table: no worse than itself.
+    assert run_batch(environment | {"EVENTSCORE_TRUSTED_KEYS": bucket.signer.public_key}, bucket.client) == 0
+    assert len(bucket.versions().versions()) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

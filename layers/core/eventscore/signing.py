@@ -5,7 +5,7 @@ first 16 hex digits of the SHA-256 of its 32 raw bytes. Ed25519 is RFC 8032, thr
 used: the function reads its trusted keys before it begins to pull, and verifies when the files are there.
 
 A key that cannot be had signs elsewhere (`eventscore.kms_signing`), where a message is not longer than 4,096 bytes and a manifest may be:
-``ed25519-sha512`` is Ed25519 over `statement`, which names the manifest by its SHA-512. No manifest begins as a statement does, so neither
+``ed25519-sha256`` is Ed25519 over `statement`, which names the manifest by its SHA-256. No manifest begins as a statement does, so neither
 signature passes for the other.
 """
 
@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from eventscore.digests import sha256
 from eventscore.errors import SettingsInvalid, SignatureMismatch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 ALGORITHM = "ed25519"
-DIGEST_ALGORITHM = "ed25519-sha512"
+DIGEST_ALGORITHM = "ed25519-sha256"
 
 
 class Signer(Protocol):
@@ -64,12 +65,12 @@ def written_signature(algorithm: str, key: str, signature: bytes) -> bytes:
 
 
 def statement(message: bytes) -> bytes:
-    """What an ``ed25519-sha512`` signature of ``message`` is made over.
+    """What an ``ed25519-sha256`` signature of ``message`` is made over.
 
     >>> statement(b"{}")[:60]
-    b'eventscore manifest sha512 27c74670adb75075fad058d5ceaf7b20c4'
+    b'eventscore manifest sha256 44136fa355b3678a1146ad16f7e8649e9'
     """
-    return f"eventscore manifest sha512 {hashlib.sha512(message).hexdigest()}\n".encode()
+    return f"eventscore manifest sha256 {sha256(message).hex()}\n".encode()
 
 
 class Ed25519Signer:
@@ -114,9 +115,13 @@ class Ed25519Verifier:
     """Verifies against the public keys that the stack's configuration trusts."""
 
     def __init__(self, trusted: Iterable[bytes]) -> None:
+        self._raw = tuple(trusted)
+
+    @cached_property
+    def _trusted(self) -> dict[str, Ed25519PublicKey]:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        self._trusted = {key_id(raw): Ed25519PublicKey.from_public_bytes(raw) for raw in trusted}
+        return {key_id(raw): Ed25519PublicKey.from_public_bytes(raw) for raw in self._raw}
 
     def verify(self, message: bytes, signature_file: bytes, *, key: str, signature_key: str) -> str:
         """The id of the trusted key that signed ``message``; the keys name the message and the signature file in errors.
@@ -154,7 +159,7 @@ class Ed25519Verifier:
 
 def key_id(raw_public_key: bytes) -> str:
     """The short name of a public key: the first 16 hex digits of the SHA-256 of its 32 raw bytes."""
-    return hashlib.sha256(raw_public_key).hexdigest()[:16]
+    return sha256(raw_public_key).hex()[:16]
 
 
 def parse_trusted_keys(text: str) -> tuple[bytes, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -220,3 +221,27 @@ def test_a_spot_job_goes_on_elsewhere_and_ends_with_the_same_bytes(aws: Ministac
     assert (resumed.folder / GRAPH).read_bytes() == (whole.folder / GRAPH).read_bytes()
     assert bucket.versions().read_file(result["version"], GRAPH) == (whole.folder / GRAPH).read_bytes()
     assert bucket.names("jobs/e-1/checkpoints/") == []
+
+
+@pytest.mark.emulator
+def test_a_machine_that_goes_without_a_word_has_left_its_last_evaluations(aws: Ministack, tmp_path: Path) -> None:
+    """The checkpoint is copied while the job trains, and not only at its end: there is none after a SIGKILL."""
+    import torch
+
+    client = aws.client("s3")
+    bucket = Bucket(client, tmp_path / "job")
+    environment = bucket.environment(tmp_path / "machine", **{"fit.epochs": "1000"})
+    environment["TRAINING_JOB"] = "s3://training/jobs/e-9"
+    told = os.environ | environment | CREDENTIALS | {"AWS_ENDPOINT_URL": aws.endpoint_url}
+    command = [sys.executable, "-m", "eventscore_training.container", "batch"]
+    with subprocess.Popen(command, env=told, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for _ in process.stdout:
+            if bucket.names("jobs/e-9/checkpoints/"):
+                break
+        assert process.poll() is None, "it ended by itself"
+        process.kill()
+    (name,) = bucket.names("jobs/e-9/checkpoints/")
+    content = client.get_object(Bucket="training", Key=f"jobs/e-9/checkpoints/{name}")["Body"].read()
+    saved = torch.load(io.BytesIO(content), weights_only=True)
+    assert saved["place"]["steps"] + saved["place"]["epoch"] > 0

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventscore.columns import ColumnBuilder
 from eventscore.decoding import EventDecoder
 from eventscore.errors import (
     ContractInvalid,
@@ -59,7 +58,6 @@ class Artifact(msgspec.Struct, frozen=True):
     manifest: Manifest | ServedManifest
     signed_by: str
     decoder: EventDecoder
-    columns: ColumnBuilder
     session: ScoringSession
 
     @property
@@ -143,7 +141,6 @@ def prove(
             manifest=manifest,
             signed_by=signed_by,
             decoder=EventDecoder(contract),
-            columns=ColumnBuilder(contract),
             session=session,
         )
     with watch.part("golden"):
@@ -173,9 +170,9 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
     try:
         decode = msgspec.json.Decoder(GoldenEvent).decode
         lines = [decode(line) for line in golden.splitlines()]
-        events, refused = artifact.decoder.decode_all([bytes(line.event) for line in lines])
-        if refused:
-            raise refused[min(refused)]
+        decoded = artifact.decoder.decode_all([bytes(line.event) for line in lines])
+        if decoded.refused:
+            raise decoded.refused[min(decoded.refused)]
     except (msgspec.MsgspecError, UnicodeDecodeError, ContractViolation) as error:
         raise GraphInvalid(key, f"refused: a golden event does not fit the contract: {error}") from None
     if len(lines) != artifact.manifest.golden.events:
@@ -183,7 +180,7 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
             key, f"refused: the manifest names {artifact.manifest.golden.events} golden events, here are {len(lines)}"
         )
     try:
-        scores = artifact.session.score(artifact.columns.build(events))
+        scores = artifact.session.score(decoded.table.columns)
     except Exception as error:  # ONNX Runtime's errors share no other base class
         raise GraphInvalid(key, f"refused: the graph fails on its golden events: {error}") from None
     tolerance = artifact.manifest.golden.tolerance

@@ -47,14 +47,14 @@ class VersionScorer:
     is_rule = False
 
     def __init__(self, artifact: Artifact) -> None:
-        from eventscore.scoring import score_messages  # whoever has an artifact has loaded all that this needs
+        from eventscore.scoring import Answering  # whoever has an artifact has loaded all that this needs
 
         self.artifact = artifact
         self.model = artifact.model
         self.version = artifact.version
         self.memory_bytes = artifact.memory_bytes
-        self._score = score_messages
+        self._outcomes = Answering(artifact).outcomes
 
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order; the graph runs once."""
-        return self._score(self.artifact, messages, now)
+        return self._outcomes(messages, now)

@@ -65,6 +65,7 @@ class ScoreFunction:
         self._models = models
         self._router = router
         self._service = service
+        self._news = news
         self._telling = Telling(telemetry, news)
         self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
@@ -127,7 +128,8 @@ class ScoreFunction:
         """
         self._refresher.invocation_begins()
         self._under_way.begins(context)
-        self._telling.news()
+        if self._news:
+            self._telling.news()
         if is_direct(invocation):
             answers = answer_events(invocation, self._router, self._scorer, self._telling)
             self._refresher.start()  # the answers are on their way to somebody who waits for them
@@ -215,7 +217,8 @@ class ScoreFunction:
             scorer = self._models.get(model, self._cold_watch() if self._is_cold else None)
             self._is_cold = False
         finally:
-            self._telling.news()
+            if self._news:
+                self._telling.news()
         return scorer
 
     def _cold_watch(self) -> Stopwatch:
@@ -236,7 +239,8 @@ class ScoreFunction:
         if patience_s > 0:
             self._refresher.start()
             self._refresher.wait(patience_s)
-            self._telling.news()
+            if self._news:
+                self._telling.news()
 
 
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:

@@ -128,4 +128,6 @@ def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond: ``2026-11-21T10:15:00.000Z``."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
+    # Faster than isoformat. It writes the fraction in microseconds, and none where they are 0.
+    text: str = msgspec.to_builtins(moment)
+    return f"{text[:23]}Z" if len(text) > 23 else f"{text[:19]}.000Z"

@@ -46,12 +46,14 @@ class Telling:
         by_rule: bool = False,
     ) -> None:
         """The records of one model in a batch are at rest; ``by_rule``: the contract's fallback rule answered."""
-        with _whatever_cannot_be_told():
+        try:  # and no context manager: this is on the path of every batch
             telemetry = self._telemetry(model or NO_MODEL)
             if by_rule:
                 telemetry.fallback(source, result.scored)
             origins = {position: records[position].origin for position in result.returned}
             telemetry.batch(source, version, result, _ms_since(began), origins)
+        except Exception as error:
+            _not_told(error)
 
     def direct(self, model: str | None, scorer: Scorer, scored: int, rejected: int, began: float) -> None:
         """The events of one model in a direct invocation are answered."""
@@ -87,8 +89,13 @@ class Telling:
 def _whatever_cannot_be_told() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # any; its words are left out, for they may quote an event
-        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
+    except Exception as error:
+        _not_told(error)
+
+
+def _not_told(error: Exception) -> None:
+    # Whatever it is, its words are left out: they may quote an event.
+    print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
 
 
 def _ms_since(began: float) -> float:

@@ -42,6 +42,12 @@ class Table(msgspec.Struct, gc=False):
     values: list[str]
     gaps: list[str | None]
 
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Table:
+        """The rows that are ``wanted``."""
+        columns = {name: column[wanted] for name, column in self.columns.items()}
+        values = columns["categories"].ravel().tolist() if "categories" in columns else []
+        return Table(columns, values, [])
+
     def absent_numbers(self) -> int:
         """How many numbers and booleans the messages do not hold."""
         numbers = self.columns.get("numbers")

@@ -42,8 +42,18 @@ _RESTORE_PATIENCE_S: Final = 7.0
 
 if TYPE_CHECKING:
     from eventscore.artifact import Artifact
+    from eventscore.drift_watch import DriftWatch
     from eventscore.records import Record
     from eventscore.service import BatchResult, ScoringService
+
+
+class Sketches:
+    """Who counts what versions score, and how often that is told; ``clock`` answers seconds of wall time."""
+
+    def __init__(self, every_s: float = 60.0, clock: Callable[[], float] = time.time) -> None:
+        self.watches: list[DriftWatch] = []
+        self.every_s = every_s
+        self.clock = clock
 
 
 class ScoreFunction:
@@ -61,6 +71,7 @@ class ScoreFunction:
         telemetry: Callable[[str], Telemetry],
         news: deque[ModelNews],
         under_way: UnderWay | None = None,
+        sketches: Sketches | None = None,
     ) -> None:
         self._models = models
         self._router = router
@@ -70,12 +81,23 @@ class ScoreFunction:
         self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
         self._is_cold = True
+        self._sketches = sketches or Sketches()
 
     @classmethod
-    def of(cls, artifact: Artifact, service: ScoringService | None, telemetry: Telemetry) -> ScoreFunction:
-        """A function that scores with one version, which is never looked after."""
+    def of(
+        cls,
+        artifact: Artifact,
+        service: ScoringService | None,
+        telemetry: Telemetry,
+        watch: DriftWatch | None = None,
+    ) -> ScoreFunction:
+        """A function that scores with one version, which is never looked after; ``watch`` counts what it scores."""
         router = Router((artifact.model,))
-        return cls(OneScorer(VersionScorer(artifact)), router, service, lambda model: telemetry, deque())
+        scorer, sketches = VersionScorer(artifact), Sketches()
+        if watch is not None:
+            scorer.watch = watch
+            sketches.watches.append(watch)
+        return cls(OneScorer(scorer), router, service, lambda model: telemetry, deque(), sketches=sketches)
 
     @classmethod
     def from_environment(
@@ -93,7 +115,8 @@ class ScoreFunction:
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
         under_way = UnderWay()
-        models = model_cache(settings, clock, news.append)
+        sketches = Sketches(settings.sketch_s, clock)
+        models = model_cache(settings, clock, news.append, sketches.watches.append)
         models.prepare(settings.models[0])
         telemetry = telemetry_by_model(environment, under_way)
         telemetry(settings.models[0])  # what is wrong with its settings is an error of the cold start
@@ -104,6 +127,7 @@ class ScoreFunction:
             telemetry,
             news,
             under_way,
+            sketches,
         )
         if settings.initialization in (PROVISIONED, SNAP_START):
             function.load_all()
@@ -112,7 +136,7 @@ class ScoreFunction:
         if settings.initialization == SNAP_START:
             from eventscore import snap_start
 
-            snap_start.register(function.load_all, function.after_restore)
+            snap_start.register(function.before_snapshot, function.after_restore)
         return function
 
     def __call__(self, invocation: Any, context: Any) -> Any:
@@ -132,6 +156,7 @@ class ScoreFunction:
             self._telling.news()
         if is_direct(invocation):
             answers = answer_events(invocation, self._router, self._scorer, self._telling)
+            self._tell_sketches()
             self._refresher.start()  # the answers are on their way to somebody who waits for them
             return answers
         if is_warm_up(invocation):
@@ -139,6 +164,7 @@ class ScoreFunction:
             self._refresh(context)
             return self._warm()
         response = self._batch(invocation, TimeLeft.of(context))
+        self._tell_sketches()
         self._refresh(context)
         return response
 
@@ -147,10 +173,17 @@ class ScoreFunction:
         for model in self._router.models:
             self._load(model)
 
+    def before_snapshot(self) -> None:
+        """Load all that a snapshot shall hold, and leave nothing in it that every environment would tell of again. Never raises."""
+        self.load_all()
+        self._tell_sketches(at_once=True)
+
     def after_restore(self) -> None:
         """Catch up on what happened since the snapshot was taken, which may be weeks ago. Never raises."""
         import random
 
+        for watch in self._sketches.watches:
+            watch.began = self._sketches.clock()
         random.seed()  # every environment of this snapshot would wait the same random times
         self._refresher.invocation_begins()
         self._load(self._router.models[0])
@@ -205,6 +238,11 @@ class ScoreFunction:
         if others:
             answer["models"] = {live.model: live.serving.version for live in self._models.held() if live.serving}
         return answer
+
+    def _tell_sketches(self, *, at_once: bool = False) -> None:
+        sketches = self._sketches
+        if sketches.watches:
+            self._telling.sketches(sketches.watches, sketches.clock(), 0 if at_once else sketches.every_s)
 
     def _load(self, model: str) -> None:
         with suppress(Exception):  # told by telemetry; the first invocation tries again, and raises

@@ -19,7 +19,9 @@ from eventscore.errors import ContractViolation
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from eventscore.columns import Table
     from eventscore.contract import AnyContract
+    from eventscore.drift_watch import DriftWatch
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -61,28 +63,37 @@ class Answering:
         decisions = artifact.contract.decisions
         self._bands = [decision.name for decision in decisions]
         self._starts = [decision.start for decision in decisions[1:]]
+        self.watch: DriftWatch | None = None
+        """Counts what is answered, once there is one."""
 
     def outcomes(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """What `score_messages` answers."""
         decoded = self._artifact.decoder.decode_all(messages)
         ids, refused = decoded.ids, decoded.refused
-        answers = self._answers(ids, self._artifact.session.score(decoded.table.columns), now) if ids else []
+        answers = self._answers(ids, decoded.table, now) if ids else []
         if not refused:
             return answers
         scored = iter(answers)
         return [refused[place] if place in refused else next(scored) for place in range(len(messages))]
 
-    def _answers(self, ids: Sequence[EventId], scores: npt.NDArray[np.float32], now: datetime) -> list[Outcome]:
+    def _answers(self, ids: Sequence[EventId], table: Table, now: datetime) -> list[Outcome]:
+        scores = self._artifact.session.score(table.columns)
         if scores.ndim == 1:
             main: list[float] = scores.tolist()
             # The sum of finite numbers is finite, and no other sum is: cheaper than two of numpy's functions.
             if isfinite(sum(main)):
+                if self.watch is not None:
+                    self.watch.observe(table, scores)
                 return list(map(Answer, *self._of_each(ids, main, now)))
         finite: npt.NDArray[np.bool_] = np.isfinite(scores)
         if finite.all():
+            if self.watch is not None:
+                self.watch.observe(table, scores)
             return self._named(ids, scores, now)
         # JSON has no word for them: the answer would say null, or a number that nobody computed.
         good: npt.NDArray[np.bool_] = np.logical_and.reduce(finite.reshape(len(ids), -1), axis=1)
+        if self.watch is not None:
+            self.watch.observe(table.only(good), scores[good])
         named = iter(self._named([of for of, fine in zip(ids, good, strict=True) if fine], scores[good], now))
         return [next(named) if fine else _NOT_FINITE for fine in good]
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
+from eventscore.model_news import ModelNews, NotWatched, RuleAnswers, VersionLoaded
 from eventscore.process_age import process_age_ms
 from eventscore.scorer import NO_MODEL
 from eventscore.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from eventscore.drift_watch import DriftWatch
     from eventscore.records import Record
     from eventscore.scorer import Scorer
     from eventscore.service import BatchResult
@@ -70,6 +71,18 @@ class Telling:
             with _whatever_cannot_be_told():
                 self._tell_of(news)
 
+    def sketches(self, watches: list[DriftWatch], now: float, every_s: float) -> None:
+        """What is due of ``watches``; those that are over are told of and taken off the list."""
+        for watch in [watch for watch in watches if watch.due(now, every_s)]:
+            with _whatever_cannot_be_told():
+                sketch = watch.take(now)
+                if watch.is_over or watch.error is not None:
+                    watches.remove(watch)
+                if sketch is not None:
+                    self._telemetry(watch.model).sketch(sketch)
+                if watch.error is not None:
+                    self._telemetry(watch.model).not_watched(watch.error, watch.version, None)
+
     def _tell_of(self, news: ModelNews) -> None:
         telemetry = self._telemetry(news.model)
         match news:
@@ -79,6 +92,8 @@ class Telling:
                 telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
             case VersionLoaded():
                 telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
+            case NotWatched():
+                telemetry.not_watched(news.error, news.version, news.retry_in_s)
             case RuleAnswers():
                 telemetry.rule_answers(news.origin)
             case _:

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from eventscore.service import BatchResult
 
 
+class Sketches:
+    """Who counts what versions score, and how often that is told; ``clock`` answers seconds of wall time."""
+
+    def __init__(self, every_s: float = 60.0, clock: Callable[[], float] = time.time) -> None:
+        self.watches: list[DriftWatch] = []
+        self.every_s = every_s
+        self.clock = clock
+
+
 class Telling:
     """``telemetry`` answers for each model who tells of it; ``news`` is where models leave what they have to tell. Never raises.
 
@@ -64,6 +73,11 @@ class Telling:
             if scorer.is_rule:
                 telemetry.fallback("direct", scored)
 
+    def restored(self, scorer: Scorer) -> None:
+        """The environment was started from its snapshot, and ``scorer`` answers in it."""
+        with _whatever_cannot_be_told():
+            self._telemetry(scorer.model).restored(scorer.version)
+
     def news(self) -> None:
         """What models have left since."""
         while self._news:
@@ -71,8 +85,9 @@ class Telling:
             with _whatever_cannot_be_told():
                 self._tell_of(news)
 
-    def sketches(self, watches: list[DriftWatch], now: float, every_s: float) -> None:
-        """What is due of ``watches``; those that are over are told of and taken off the list."""
+    def sketches(self, sketches: Sketches, *, at_once: bool = False) -> None:
+        """What is due, or all of it; who has nothing more to count is taken off the list."""
+        watches, now, every_s = sketches.watches, sketches.clock(), 0 if at_once else sketches.every_s
         for watch in [watch for watch in watches if watch.due(now, every_s)]:
             with _whatever_cannot_be_told():
                 sketch = watch.take(now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -53,15 +52,20 @@ def _section(console: Console, title: str, part: Part, render) -> None:  # type:
 
 
 def _channels(states: tuple[ChannelState, ...]) -> RenderableType:
-    rows = []
+    if not states:
+        return Text("no channel points anywhere")
+    table = Table("model", "channel", box=None, pad_edge=False)
+    # A version is what people copy from here, so it is never cut.
+    for title in ("version", "made (UTC)", "age", "signed by"):
+        table.add_column(title, no_wrap=True, justify="right" if title == "age" else "left")
+    table.add_column("on the test part")
     for state in states:
-        made = "" if state.made is None else f"{state.made:%Y-%m-%d %H:%M} ({state.age_days:.0f} d)"
+        made = "" if state.made is None else f"{state.made:%Y-%m-%d %H:%M}"
+        age = "" if state.age_days is None else f"{state.age_days:,.0f} d"
         told = ", ".join(f"{name} {value:.4g}" for name, value in list(state.metrics.items())[:_FIRST_METRICS])
-        trust = Text("refused", style="red") if state.refused else Text(f"{state.signed_by} trusted", style="green")
-        rows.append((state.model, state.channel, state.version, made, trust, told))
-    return _table(
-        ("model", "channel", "version", "made", "signed by", "on the test part"), rows, "no channel points anywhere"
-    )
+        signed = Text("refused", style="red") if state.refused else Text(f"{state.signed_by}, trusted", style="green")
+        table.add_row(state.model, state.channel, state.version, made, age, signed, Text(told))
+    return table
 
 
 def _function(state: FunctionState, standing: Standing) -> RenderableType:
@@ -92,8 +96,7 @@ def _queues(standing: Standing) -> RenderableType:
             table.add_row(name, Text("cannot be read", style="yellow"))
             continue
         style = "red" if name in MUST_BE_EMPTY and state.messages else ""
-        oldest = "" if state.oldest_s is None else str(timedelta(seconds=int(state.oldest_s)))
-        table.add_row(name, Text(f"{state.waiting:,}", style=style), f"{state.in_flight:,}", oldest)
+        table.add_row(name, Text(f"{state.waiting:,}", style=style), f"{state.in_flight:,}", _span(state.oldest_s))
     return table
 
 
@@ -125,7 +128,7 @@ def _alarms(told: Alarms) -> RenderableType:
         lines.append(Text.assemble((alarm.name, "red"), f"  since {alarm.since[:19]}{held_back}"))
         lines.append(Text(f"  {alarm.says}"))
         if alarm.runbook:
-            lines.append(Text(f"  {alarm.runbook}", style="underline"))
+            lines.append(Text(f"  {alarm.runbook}"))
     return Group(*lines)
 
 
@@ -140,3 +143,12 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], none: st
 
 def _good(word: str, good: bool) -> Text:
     return Text(word, style="green" if good else "red")
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.1f} {name}"
+    return f"{seconds:,.0f} s"

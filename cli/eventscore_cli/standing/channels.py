@@ -41,7 +41,7 @@ def channel_states(
                 states.append(ChannelState(model, channel, version, None, None, None, {}, str(error)))
                 continue
             made = manifest.created_at
-            age_days = (now - made).total_seconds() / 86400
+            age_days = max(0.0, (now - made).total_seconds() / 86400)
             metrics = manifest.metrics.get("int8", {})
             states.append(ChannelState(model, channel, version, made, age_days, signed_by, metrics, None))
     return tuple(states)

@@ -90,7 +90,7 @@ def test_every_metric_that_an_alarm_names_is_written_by_the_function_or_by_aws(
 
 def test_every_metric_that_a_code_deployment_goes_back_by_is_written_too(emitted: set[Metric]) -> None:
     whole = Stack(ROOT / "template.yaml", {"TrustedKeys": "key", "Model": MODEL})
-    kept = [alarm for alarm in whole.resources("AWS::CloudWatch::Alarm").values()]
+    kept = list(whole.resources("AWS::CloudWatch::Alarm").values())
     assert len(kept) >= 3
     # There the service is named after the stack.
     looked_at = [

@@ -244,6 +244,17 @@ def test_topics_are_made_where_none_are_given_and_are_encrypted_with_a_key_that_
     assert {to for alarm in acting(given).values() for to in alarm["AlarmActions"]} == {"arn:page", "arn:ticket"}
 
 
+def test_the_main_stack_gives_its_nested_stacks_what_they_ask_for() -> None:
+    """cfn-lint does not look from one template into another."""
+    whole = Stack(ROOT / "template.yaml", {"TrustedKeys": "key"}).template["Resources"]
+    for name, path in (("Alarms", "stacks/alarms.yaml"), ("Dashboards", "stacks/dashboards.yaml")):
+        properties = whole[name]["Properties"]
+        assert properties["Location"] == path
+        asked = Stack(ROOT / path, OF_THE_MODEL).template["Parameters"]
+        assert properties["Parameters"].keys() <= asked.keys()
+        assert {key for key, of in asked.items() if "Default" not in of} <= properties["Parameters"].keys()
+
+
 def test_whoever_is_told_of_a_fault_is_told_of_its_end(stack: Stack) -> None:
     assert all(alarm["OKActions"] == alarm["AlarmActions"] for alarm in acting(stack).values())
 

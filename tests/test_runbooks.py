@@ -174,6 +174,12 @@ def test_a_page_that_names_a_test_names_one_that_is_there() -> None:
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
+def test_a_version_that_a_page_names_is_in_the_model_store() -> None:
+    named = {found for text in PAGES.values() for found in re.findall(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b", text)}
+    assert named
+    assert named <= {path.name for path in (ROOT / "model_store").glob("*/versions/*")}
+
+
 TEMPLATE = """
 Resources:
   Queue: {Type: AWS::SQS::Queue}

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import ROOT
 from eventscore.signing import Ed25519Signer
+from eventscore.sketch import parse_sketch
 from eventscore.telemetry import Telemetry
 from eventscore.violations import REASONS
 from metric_names import (
@@ -135,7 +136,7 @@ def test_the_filters_of_the_watched_decision_find_it_in_a_sketch(stack: Stack) -
 def test_the_sketch_that_filters_and_queries_are_tried_on_is_one_as_the_function_writes_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sketch = pytest.importorskip("eventscore.sketch").parse_sketch(json.dumps(SKETCH["sketch"]).encode())
+    sketch = parse_sketch(json.dumps(SKETCH["sketch"]).encode())
     Telemetry(MODEL, NAMED).sketch(sketch)
     line = capsys.readouterr().out
     assert json.loads(line) == SKETCH

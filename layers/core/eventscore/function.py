@@ -38,7 +38,7 @@ from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.telling import Telling
 from eventscore.time_left import TimeLeft
-from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
+from eventscore.wiring import model_cache, scoring_service, telemetry_by_model, tracing
 
 _PATIENCE_S: Final = 5.0
 """How long an invocation whose events are delivered waits for a refresh that is due."""
@@ -98,7 +98,7 @@ class ScoreFunction:
         """
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
-        under_way = UnderWay()
+        under_way = UnderWay(tracing(environment))
         models = model_cache(settings, clock, news.append)
         models.prepare(settings.models[0])
         telemetry = telemetry_by_model(environment, under_way)

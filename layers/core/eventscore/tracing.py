@@ -1,7 +1,8 @@
 """What the function tells X-Ray: a subsegment for each model of a sampled invocation, as Powertools' Tracer names and marks it.
 
-The Tracer would need the X-Ray SDK (a third of a second to be imported, botocore with it); the document is a few fields of JSON and one datagram to the
-daemon that Lambda runs beside the function. Where an invocation is not sampled, which is most of them, this costs one look at a variable.
+The Tracer would need the X-Ray SDK (a third of a second to be imported, botocore with it); the document is a few fields of JSON and
+one datagram to the daemon that Lambda runs beside the function. Where an invocation is not sampled, which is most of them, this costs
+one look at a variable.
 docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html, docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html
 """
 

@@ -66,6 +66,11 @@ def cli() -> None:
       eventscore promote <model> <version>        make it the one that answers
 
     \b
+    And of a stack, once it is deployed:
+      eventscore status --stack NAME              how is it?
+      eventscore replay rejected --stack NAME     send events back after a fix
+
+    \b
     Ask any command for --help. To see the whole thing run on this machine: eventscore demo
     """
 

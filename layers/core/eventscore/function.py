@@ -19,8 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # msgspec looks for typing_extensions, which Powertools and pydantic need, for what Python's own typing has had since 3.11: 3 ms.
 if not {"msgspec", "typing_extensions"} & sys.modules.keys():
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # an import of it fails
-    import msgspec  # noqa: F401
-
+    __import__("msgspec")
     del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
@@ -277,8 +276,7 @@ class ScoreFunction:
         import eventscore.artifact  # noqa: F401
 
         watch = Stopwatch()
-        age = process_age_ms()
-        if age is not None:
+        if (age := process_age_ms()) is not None:
             watch.parts_ms["process"] = age
         return watch
 

@@ -157,6 +157,9 @@ class ScoreFunction:
         self._refresher.start()
         self._refresher.wait(_RESTORE_PATIENCE_S)
         self._telling.news()
+        for live in self._models.held():
+            if live.serving is not None:
+                self._telling.restored(live.serving)
 
     def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         source = recognise(invocation)

@@ -1,7 +1,7 @@
 """A template as CloudFormation would see it for given parameters: a small evaluator for its conditions, rules and functions.
 
 Read from the source, before SAM's transform. What only exists once a stack does (a resource's ARN, the account) is left as a readable
-placeholder: ``<Queue>``, ``<Queue.Arn>``, ``<AWS::AccountId>``. Made for the templates of this repository: what they do not use is an error.
+placeholder: ``<Queue>``, ``<Queue.Arn>``, ``<AWS::AccountId>``. Made for this repository's templates: what they do not use is an error.
 """
 
 import re

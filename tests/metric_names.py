@@ -11,15 +11,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import small_model
 from eventscore import errors
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.function import ScoreFunction
 from eventscore.scorer import NO_MODEL
-from eventscore.service import BatchResult
+from eventscore.service import BatchResult, ScoringService
 from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
 from eventscore.telemetry import Telemetry
@@ -28,8 +30,8 @@ from eventscore_local.emf import metrics_in
 from stack_template import Stack
 from test_sources import kafka, kinesis, sqs
 
-MODEL, SERVICE, FUNCTION = "small", "score", "stack-score"
-NAMED = {"POWERTOOLS_SERVICE_NAME": SERVICE, "POWERTOOLS_LOG_LEVEL": "CRITICAL"}
+MODEL, SERVICE, FUNCTION = "small", "watched", "stack-score"
+NAMED = {"POWERTOOLS_SERVICE_NAME": SERVICE}
 MADE = "20261121T101500Z-1a2b3c4d"
 ONLY_IN_KINESIS = frozenset({"StreamName"})
 
@@ -129,11 +131,31 @@ def lines_of_the_function(folder: Path, signer: Ed25519Signer) -> list[dict[str,
     return [line for line in map(json.loads, out.getvalue().splitlines()) if "_aws" in line]
 
 
-def _service() -> Any:
-    from datetime import UTC, datetime
+def log_lines() -> list[dict[str, Any]]:
+    """The log lines that dashboards read, written by the function."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        telemetry = Telemetry(
+            MODEL, {"POWERTOOLS_SERVICE_NAME": uuid4().hex}
+        )  # Powertools configures each service once
+        result = BatchResult(2, 0, Counter(not_json=1), {1: "sink is down"})
+        telemetry.batch("sqs", MADE, result, 1.0, {1: "m-1"})
+        telemetry.model_load_failed(ValueError("why"), MADE, "v1", 60.0)
+        telemetry.model_loaded(MADE, "v1", {"pull": 1.0}, "key")
+    return [line for line in map(json.loads, out.getvalue().splitlines()) if "_aws" not in line]
 
-    from eventscore.service import ScoringService
 
+def fields(lines: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The fields of log lines as Logs Insights names them: the first of an array is ``<name>.0``."""
+    found = set()
+    for line in lines:
+        for name, of in line.items():
+            found.add(f"{name}.0" if isinstance(of, list) else name)
+            if isinstance(of, dict):
+                found |= {f"{name}.{part}" for part in of}
+    return found
+
+
+def _service() -> ScoringService:
     return ScoringService(_Queue(1), _Queue(), lambda: datetime(2026, 11, 21, tzinfo=UTC))
 
 
@@ -180,7 +202,7 @@ def of_search(expression: str, emitted: Iterable[Metric]) -> list[Metric]:
     found: list[Metric] = []
     for match in _SEARCH.finditer(expression):
         namespace, *names = [part.strip().strip('"') for part in match["schema"].split(",")]
-        wanted = dict(re.findall(r'"?([\w ]+?)"?\s*=\s*"([^"]*)"', match["filter"].replace(" AND ", " ")))
+        wanted = dict(re.findall(r'(\w+)="([^"]*)"', match["filter"]))
         name = wanted.pop("MetricName", "")
         fits = [
             one

@@ -42,7 +42,7 @@ def test_what_is_counted_by_source_and_reason_is_counted_for_the_whole_model_too
 
 
 def test_a_refused_version_is_counted_by_an_error_of_which_there_are_few(told: Told) -> None:
-    telemetry = Telemetry("small", {"POWERTOOLS_LOG_LEVEL": "CRITICAL"})
+    telemetry = Telemetry("small", {})
     for error, name in ((SignatureMismatch("k", "no"), "SignatureMismatch"), (ZeroDivisionError(), OTHER_ERROR)):
         telemetry.model_load_failed(error)
         assert of(told(), "ModelLoadFailed") == [({**WHOLE, "error": name}, (1,)), (WHOLE, (1,))]

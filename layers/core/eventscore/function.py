@@ -25,7 +25,7 @@ from eventscore.refresher import Refresher
 from eventscore.routing import Router
 from eventscore.scorer import NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
-from eventscore.sources.recognise import is_direct, is_warm_up, recognise
+from eventscore.sources.recognise import HOLD_MS, is_direct, is_warm_up, recognise
 from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
@@ -117,7 +117,8 @@ class ScoreFunction:
     def __call__(self, invocation: Any, context: Any) -> Any:
         """Answer one invocation.
 
-        A batch gets its partial batch response, a list of events a list of answers, a warm-up the version that is loaded.
+        A batch gets its partial batch response, a list of events a list of answers, a warm-up the version that is loaded; one with
+        ``hold_ms`` is answered that much later, and learns which environment answered.
 
         Raises:
             InvocationNotRecognised: nobody sends such a thing.
@@ -135,7 +136,12 @@ class ScoreFunction:
         if is_warm_up(invocation):
             self._scorer(self._router.models[0])
             self._refresh(context)
-            return self._warm()
+            answer = self._warm()
+            if HOLD_MS in invocation:
+                from eventscore.holding import hold  # only a schedule that keeps several environments warm asks for it
+
+                answer |= hold(invocation, TimeLeft.of(context))
+            return answer
         response = self._batch(invocation, TimeLeft.of(context))
         self._refresh(context)
         return response

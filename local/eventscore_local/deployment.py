@@ -38,15 +38,17 @@ class Deployer:
     def __init__(self, aws: Ministack, root: Path, layers: HostLayers) -> None:
         self._root = root
         self._cloudformation = aws.client("cloudformation")
-        s3 = aws.client("s3")
-        s3.create_bucket(Bucket=_PACKAGES_BUCKET)
-        self._packages = Packages(s3, _PACKAGES_BUCKET, aws.endpoint_url, layers)
+        self._lambda = aws.client("lambda")
+        self._s3 = aws.client("s3")
+        self._s3.create_bucket(Bucket=_PACKAGES_BUCKET)
+        self._packages = Packages(self._s3, _PACKAGES_BUCKET, aws.endpoint_url, layers)
 
     def deploy(self, stack: str, parameters: Mapping[str, str], template: str = "template.yaml") -> Deployment:
         """Make the stack, or bring it up to date, through a change set. Raises DeploymentFailed, BuildFailed, ToolMissing."""
         packaged = self._packages.package(self._root / template)
         result = emulated(transform(self._root, packaged, parameters), parameters)
         changes = self._execute(stack, result.template, parameters)
+        self._await_functions(stack)
         (description,) = self._cloudformation.describe_stacks(StackName=stack)["Stacks"]
         outputs = {one["OutputKey"]: one["OutputValue"] for one in description.get("Outputs", [])}
         return Deployment(stack, outputs, {**result.left_out, **self._packages.left_out}, changes)
@@ -55,6 +57,28 @@ class Deployer:
         """Delete the stack; what it retains stays."""
         self._cloudformation.delete_stack(StackName=stack)
         self._wait(stack, "DELETE")
+
+    def put_models(self, bucket: str, model_store: Path) -> None:
+        """Copy a model store to the stack's bucket: files of versions only where there are none yet, pointers last."""
+        files = sorted(path for path in model_store.rglob("*") if path.is_file())
+        for path in sorted(files, key=lambda path: path.name == "channels.json"):
+            once = {"IfNoneMatch": "*"} if "versions" in path.parts else {}
+            self._s3.put_object(
+                Bucket=bucket, Key=path.relative_to(model_store).as_posix(), Body=path.read_bytes(), **once
+            )
+
+    def _await_functions(self, stack: str) -> None:
+        """Wait until every alias's version has its snapshot: before, Lambda refuses to invoke it."""
+        resources = self._cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+        for alias in (one["PhysicalResourceId"] for one in resources if one["ResourceType"] == "AWS::Lambda::Alias"):
+            for _ in _until_timeout():
+                version = self._lambda.get_function_configuration(FunctionName=alias)
+                if version["State"] == "Active":
+                    break
+                if version["State"] == "Failed":
+                    raise DeploymentFailed(f"{alias} cannot start: {version.get('StateReason')}")
+            else:
+                raise DeploymentFailed(f"{alias} was not ready within {_TIMEOUT_S:g} s")
 
     def _execute(self, stack: str, template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
         name = f"deployment-{time.time_ns()}"

@@ -457,7 +457,15 @@ def test_a_contract_that_was_deployed_answers_where_the_store_is_silent(
     assert warm.scored(function) == ["v1", "v1"]
 
 
-@pytest.mark.parametrize("content", [None, b"format = 99", RULE.replace(b'"small"', b'"large"', 1)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"format = 99",
+        RULE.replace(b'"small"', b'"large"', 1),
+        RULE.replace(b"[fallback]", b"[fallback]\nscores = { a = 1 }"),
+    ],
+)
 def test_a_deployed_contract_that_is_no_help_is_told_of(
     warm: Warm, tmp_path: Path, emitted: Emitted, content: bytes | None
 ) -> None:

@@ -7,6 +7,7 @@ Runtime) is imported while the files are on their way.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 # numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# msgspec looks for typing_extensions, which Powertools and pydantic need, for what Python's own typing has had since 3.11: 3 ms.
+if not {"msgspec", "typing_extensions"} & sys.modules.keys():
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # an import of it fails
+    import msgspec  # noqa: F401
+
+    del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
 from eventscore.errors import SettingsInvalid

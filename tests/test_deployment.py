@@ -1,23 +1,25 @@
 """The whole stack in ministack, exercised from its queue to its sink, with the policies of AWS enforced.
 
-What runs: `template.yaml` after SAM's own transform, with SnapStart and the alias; the layers, built for this machine's Python; the function
-in a process of the emulator, over TLS, with the rights of its role and no more; ministack's own SQS and Kinesis mappings.
+What runs: `template.yaml` after SAM's own transform, with SnapStart and the alias; the layers, built for this machine's Python; the
+function in a process of the emulator, over TLS, with the rights of its role and no more; ministack's own SQS and Kinesis mappings.
 
-What ministack does not emulate, found by trying (docs/local-deployment.md has the list):
-the key `s3:if-none-match` of a bucket policy; composite alarms and metric math through CloudFormation; CodeDeploy and Batch; metrics out of
-log lines (put by `eventscore_local.emf` here); Kinesis mappings that honour a partial response. The account's root user is exempt from
-bucket and queue policies, which it is not on AWS: the policies are tried by a user.
+What ministack does not emulate, found by trying (docs/local-deployment.md has the list): the keys `s3:if-none-match` and `s3:if-match` of
+the bucket policy; composite alarms and metric math through CloudFormation; CodeDeploy and Batch; metrics out of log lines and of queues
+(`deployment_metrics` puts them); Kinesis mappings that honour a partial response. The account's root user is exempt from bucket and
+queue policies, which it is not on AWS: the policies are tried by a user.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -27,14 +29,15 @@ from botocore.exceptions import ClientError
 
 from conftest import ROOT
 from eventscore_local.deployment import Deployer, Deployment
-from eventscore_local.emf import MetricForwarder
+from eventscore_local.deployment_metrics import StackMetrics
 from eventscore_local.layers import build_for_host
 from eventscore_local.ministack import REGION, Ministack
-from test_local_emulators import below, is_alive, listening_addresses, wait_for
+from test_local_emulators import below, is_alive, listening_addresses
 
 pytestmark = pytest.mark.emulator
 
 STACK = "eventscore"
+TIMEOUT_S = 60.0
 MODEL_STORE = ROOT / "model_store"
 (VERSION,) = (MODEL_STORE / "flight-delay" / "versions").iterdir()
 GOLDEN = [json.loads(line) for line in (VERSION / "golden.jsonl").read_text().splitlines()]
@@ -55,7 +58,18 @@ def trusted_key() -> str:
     return str(found)
 
 
-PARAMETERS = {"TrustedKeys": trusted_key(), "EnableKinesis": "true"}
+# Two environments at once: each unpacks the layers anew.
+PARAMETERS = {"TrustedKeys": trusted_key(), "EnableKinesis": "true", "SqsMaximumConcurrency": "2"}
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Whether the condition comes true within a while; not asked again once it is, since asking may take messages away."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 @dataclass
@@ -66,10 +80,16 @@ class Stand:
     deployer: Deployer
     deployment: Deployment
     stack: ExitStack
-    lines: list[str] = field(default_factory=list)
+    alarms: Deployment | None = None
 
     def __getitem__(self, output: str) -> str:
         return self.deployment.outputs[output]
+
+    def send(self, *bodies: str) -> None:
+        """Put up to ten messages into the queue of events."""
+        entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
+        answer = self.aws.client("sqs").send_message_batch(QueueUrl=self["EventQueueUrl"], Entries=entries)
+        assert not answer.get("Failed")
 
     def messages(self, output: str, count: int) -> list[dict[str, Any]]:
         """`count` messages of a queue, taken from it; fewer if no more come within a while."""
@@ -83,7 +103,7 @@ class Stand:
                 sqs.delete_message(QueueUrl=self[output], ReceiptHandle=message["ReceiptHandle"])
             return len(taken) >= count
 
-        wait_for(enough)
+        until(enough)
         return taken
 
     def depth(self, output: str) -> int:
@@ -119,31 +139,27 @@ def flight(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_events_sent_to_the_queue_are_scored_by_the_deployed_function_and_reach_the_sink(stand: Stand) -> None:
-    sqs = stand.aws.client("sqs")
-    for number in range(20):
-        sqs.send_message(QueueUrl=stand["EventQueueUrl"], MessageBody=json.dumps(flight(number)))
+    for start in (0, 10):
+        stand.send(*(json.dumps(flight(number)) for number in range(start, start + 10)))
     scored = {one["event_id"]: one for one in stand.messages("SinkQueueUrl", 20)}
     assert scored.keys() == {f"flight-{number}" for number in range(20)}
     assert {one["version"] for one in scored.values()} == {VERSION.name}
     for number in range(20):
         assert scored[f"flight-{number}"]["score"] == pytest.approx(GOLDEN[number]["score"], abs=TOLERANCE)
-    assert wait_for(lambda: stand.depth("EventQueueUrl") == 0), "what is scored is gone from its queue"
+    assert until(lambda: stand.depth("EventQueueUrl") == 0), "what is scored is gone from its queue"
 
 
 def test_poison_is_rejected_with_its_reason_and_its_bytes_while_its_neighbours_are_scored(stand: Stand) -> None:
-    sqs = stand.aws.client("sqs")
     broken = {
         "not_json": "{",
         "missing_field": json.dumps(flight(1, origin=...)),
         "wrong_type": json.dumps(flight(2, distance="far")),
     }
-    bodies = [json.dumps(flight(3)), *broken.values(), json.dumps(flight(4))]
-    entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
-    assert not sqs.send_message_batch(QueueUrl=stand["EventQueueUrl"], Entries=entries).get("Failed")
+    stand.send(json.dumps(flight(3)), *broken.values(), json.dumps(flight(4)))
     rejected = stand.messages("RejectQueueUrl", 3)
-    assert {one["reason"]: one["body"] for one in rejected} == broken
+    assert {one["reason"]: base64.b64decode(one["payload"]).decode() for one in rejected} == broken
     assert {one["event_id"] for one in stand.messages("SinkQueueUrl", 2)} == {"flight-3", "flight-4"}
-    assert wait_for(lambda: stand.depth("EventQueueUrl") == 0)
+    assert until(lambda: stand.depth("EventQueueUrl") == 0)
     assert stand.depth("EventDeadLetterQueueUrl") == 0, "poison is not retried"
 
 
@@ -156,19 +172,6 @@ def test_records_of_the_stream_are_scored_too(stand: Stand) -> None:
     scored = {one["event_id"] for one in stand.messages("SinkQueueUrl", 5)}
     assert scored == {f"flight-{number}" for number in range(5, 10)}
     assert stand.depth("StreamFailureQueueUrl") == 0
-
-
-def test_what_the_schedule_sends_keeps_an_environment_warm(stand: Stand) -> None:
-    scheduler = stand.aws.client("scheduler")
-    schedules = [one["Name"] for one in scheduler.list_schedules()["Schedules"] if one["Name"].startswith(STACK)]
-    assert schedules
-    for name in schedules:
-        target = scheduler.get_schedule(Name=name)["Target"]
-        answer = stand.aws.client("lambda").invoke(
-            FunctionName=target["Arn"], Payload=target.get("Input", "{}").encode()
-        )
-        assert "FunctionError" not in answer, answer["Payload"].read()
-        print(answer["Payload"].read())
 
 
 # ------------------------------------------------------------------------------------------------------------ policies
@@ -222,18 +225,121 @@ def test_the_bucket_and_the_queues_refuse_plain_http(stand: Stand, administrator
         assert "AccessDenied" in refusal(plain.receive_message, QueueUrl=stand[queue]), queue
 
 
-def test_the_function_may_only_read_its_model_and_only_send_to_its_queues(stand: Stand) -> None:
-    role = stand.aws.client("iam").simulate_principal_policy
+# ------------------------------------------------------------------------------------------ another deployment, and none
 
 
-# -------------------------------------------------------------------------------------------------------------- alarms
+def test_another_parameter_changes_what_it_should_and_replaces_nothing(stand: Stand) -> None:
+    def mapping() -> dict[str, Any]:
+        mappings = stand.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        (found,) = (one for one in mappings if ":sqs:" in one["EventSourceArn"])
+        return dict(found)
+
+    before = mapping()
+    assert stand.deployer.deploy(STACK, PARAMETERS).changes == {}, "the same again is no change"
+    again = stand.deployer.deploy(STACK, {**PARAMETERS, "SqsMaximumConcurrency": "3"})
+    assert again.changes == {"SqsMapping": "Modify"}
+    assert again.outputs == stand.deployment.outputs
+    assert (before["ScalingConfig"], mapping()["ScalingConfig"]) == (
+        {"MaximumConcurrency": 2},
+        {"MaximumConcurrency": 3},
+    )
+    assert mapping()["UUID"] == before["UUID"]
 
 
-def test_zz_log(stand: Stand) -> None:
-    print("\n".join(stand.log_lines()))
-    forwarder = MetricForwarder(stand.aws.client("cloudwatch"))
-    for line in stand.log_lines():
-        forwarder.add(line)
-    assert forwarder.flush() > 0
-    for p in stand.aws.client("cloudwatch").get_paginator("list_metrics").paginate(Namespace="eventscore"):
-        for m in p["Metrics"]: print(m["MetricName"], m["Dimensions"])
+# ------------------------------------------------------------------------------ a stack without snapshots, and its alarms
+
+
+@pytest.fixture(scope="module")
+def bare(stand: Stand) -> Stand:
+    """Another stack: no snapshot, a warm-up by the clock, and no model in its bucket yet; its alarms beside it."""
+    parameters = {"TrustedKeys": trusted_key(), "EnableSnapStart": "false"}
+    made = Stand(stand.aws, stand.deployer, stand.deployer.deploy("bare", parameters), stand.stack)
+
+    def name(output: str) -> str:
+        return made[output].rpartition("/")[2]
+
+    of_the_alarms = {
+        "NamePrefix": "bare",
+        "FunctionName": made["ScoreFunctionName"],
+        "LogGroupName": made["ScoreLogGroupName"],
+        "Model": made["ModelName"],
+        "ServiceName": made["ServiceName"],
+        "EventQueueName": name("EventQueueUrl"),
+        "EventDeadLetterQueueName": name("EventDeadLetterQueueUrl"),
+    }
+    made.alarms = stand.deployer.deploy("alarms", of_the_alarms, "stacks/alarms.yaml")
+    return made
+
+
+def test_a_model_that_cannot_be_loaded_and_a_dead_event_set_their_alarms_off_and_page(bare: Stand) -> None:
+    sqs, cloudwatch = bare.aws.client("sqs"), bare.aws.client("cloudwatch")
+    pager = sqs.create_queue(QueueName="pager")["QueueUrl"]
+    pager_arn = sqs.get_queue_attributes(QueueUrl=pager, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = bare.alarms.outputs["PageTopicArn"]
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:*",
+        "Resource": pager_arn,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    sqs.set_queue_attributes(QueueUrl=pager, Attributes={"Policy": policy})
+    bare.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=pager_arn)
+    bare.deployment.outputs["Pager"] = pager
+
+    refused = bare.aws.client("lambda").invoke(FunctionName=bare["ScoreFunctionAlias"], Payload=b"[]")
+    assert refused.get("FunctionError"), "there is no model"
+    sqs.send_message(QueueUrl=bare["EventDeadLetterQueueUrl"], MessageBody="an event that came back too often")
+    StackMetrics(bare.aws, bare.deployment).collect()
+
+    def in_alarm() -> set[str]:
+        return {one["AlarmName"] for one in cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]}
+
+    expected = {"bare-model-load-failed", "bare-dead-letters"}
+    assert until(lambda: expected <= in_alarm()), in_alarm()
+    pages: dict[str, dict[str, Any]] = {}
+
+    def paged() -> bool:
+        for one in bare.messages("Pager", 1):
+            alarm = json.loads(one["Message"])
+            if alarm["NewStateValue"] == "ALARM":
+                pages[alarm["AlarmName"]] = alarm
+        return expected <= pages.keys()
+
+    assert until(paged), pages
+    for name, alarm in pages.items():
+        assert f"{name.removeprefix('bare-')}.md" in alarm["AlarmDescription"], "it says where its runbook is"
+
+
+def test_the_schedule_keeps_an_environment_warm_once_there_is_a_model(bare: Stand) -> None:
+    bare.deployer.put_models(bare["ModelBucketName"], MODEL_STORE)
+    scheduler = bare.aws.client("scheduler")
+    schedules = [one["Name"] for one in scheduler.list_schedules()["Schedules"] if one["Name"].startswith("bare-")]
+    assert schedules
+    for schedule in schedules:
+        target = scheduler.get_schedule(Name=schedule)["Target"]
+        answer = bare.aws.client("lambda").invoke(
+            FunctionName=target["Arn"], Payload=target.get("Input", "{}").encode()
+        )
+        content = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, content
+        assert content["version"] == VERSION.name
+
+
+def test_a_deleted_stack_leaves_its_models_and_nothing_else(bare: Stand) -> None:
+    for stack in ("alarms", "bare"):
+        bare.deployer.delete(stack)
+    queues = bare.aws.client("sqs").list_queues().get("QueueUrls", [])
+    assert not [url for url in queues if "/bare-" in url]
+    assert not bare.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="bare-")["MetricAlarms"]
+    kept = bare.aws.client("s3").list_objects_v2(Bucket=bare["ModelBucketName"])["Contents"]
+    assert len(kept) == sum(path.is_file() for path in MODEL_STORE.rglob("*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_emulator_listens_on_loopback_only_and_leaves_no_process_behind(stand: Stand) -> None:
+    started = below(os.getpid())
+    assert len(started) >= 3, "the leash, the emulator, and the function"
+    assert listening_addresses(started) == {"0100007F"}
+    stand.stack.close()
+    assert until(lambda: not any(is_alive(pid) for pid in started))

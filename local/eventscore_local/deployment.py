@@ -46,7 +46,8 @@ class Deployer:
     def deploy(self, stack: str, parameters: Mapping[str, str], template: str = "template.yaml") -> Deployment:
         """Make the stack, or bring it up to date, through a change set. Raises DeploymentFailed, BuildFailed, ToolMissing."""
         packaged = self._packages.package(self._root / template)
-        result = emulated(transform(self._root, packaged, parameters), parameters)
+        whole = transform(self._root, packaged, parameters) if "Transform" in packaged else packaged
+        result = emulated(whole, parameters)
         changes = self._execute(stack, result.template, parameters)
         self._await_functions(stack)
         (description,) = self._cloudformation.describe_stacks(StackName=stack)["Stacks"]
@@ -59,13 +60,18 @@ class Deployer:
         self._wait(stack, "DELETE")
 
     def put_models(self, bucket: str, model_store: Path) -> None:
-        """Copy a model store to the stack's bucket: files of versions only where there are none yet, pointers last."""
+        """Copy a model store to the stack's bucket as its policy wants it: versions once, then pointers over those that were seen."""
         files = sorted(path for path in model_store.rglob("*") if path.is_file())
         for path in sorted(files, key=lambda path: path.name == "channels.json"):
-            once = {"IfNoneMatch": "*"} if "versions" in path.parts else {}
-            self._s3.put_object(
-                Bucket=bucket, Key=path.relative_to(model_store).as_posix(), Body=path.read_bytes(), **once
-            )
+            key = path.relative_to(model_store).as_posix()
+            self._s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes(), **self._condition(bucket, key))
+
+    def _condition(self, bucket: str, key: str) -> dict[str, str]:
+        if key.endswith("/channels.json"):
+            found = self._s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents", [])
+            if found:
+                return {"IfMatch": found[0]["ETag"]}
+        return {"IfNoneMatch": "*"}
 
     def _await_functions(self, stack: str) -> None:
         """Wait until every alias's version has its snapshot: before, Lambda refuses to invoke it."""

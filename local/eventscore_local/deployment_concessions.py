@@ -40,7 +40,11 @@ def emulated(template: Template, parameters: Mapping[str, str]) -> Emulated:
         name: resource["Type"] for name, resource in template["Resources"].items() if not _is_emulated(resource)
     }
     values = _values(template, parameters)
-    numbers = {name: int(values[name]) for name, of in template.get("Parameters", {}).items() if of["Type"] == "Number"}
+    numbers = {
+        name: float(values[name]) if "." in values[name] else int(values[name])
+        for name, of in template.get("Parameters", {}).items()
+        if of["Type"] == "Number"
+    }
     kept = {name: dict(_STAND_IN) if name in left_out else resource for name, resource in template["Resources"].items()}
     for resource in kept.values():
         if resource["Type"] == "AWS::Lambda::EventSourceMapping":
@@ -81,7 +85,7 @@ def _parts(node: Any, values: Mapping[str, str]) -> list[str]:
     raise DeploymentFailed(f"a condition of the template has a list that is not understood here: {node}")
 
 
-def _with_numbers(node: Any, numbers: Mapping[str, int]) -> Any:
+def _with_numbers(node: Any, numbers: Mapping[str, float]) -> Any:
     """The node with a number for each Ref to a parameter of type Number: ministack's pollers compare what they find."""
     if isinstance(node, list):
         return [_with_numbers(one, numbers) for one in node]

@@ -27,6 +27,7 @@ class Packages:
         self._bucket = bucket
         self._endpoint_url = endpoint_url
         self._layers = layers
+        self._layer_addresses: dict[Path | None, str] = {}
         self.left_out: dict[str, str] = {}
         """Resources of nested templates that the emulator cannot make: their names, with their types."""
 
@@ -38,17 +39,19 @@ class Packages:
             properties = resource.get("Properties", {})
             match resource["Type"]:
                 case "AWS::Serverless::LayerVersion":
-                    properties["ContentUri"] = self._zipped(dict(self._layer(folder / properties["ContentUri"])))
+                    properties["ContentUri"] = self._layer(folder / properties["ContentUri"])
                 case "AWS::Serverless::Function":
                     properties["CodeUri"] = self._zipped(_built_function(folder / properties["CodeUri"], name))
                 case "AWS::Serverless::Application":
                     properties["Location"] = self._nested(folder / properties["Location"])
         return template
 
-    def _layer(self, recipe: Path) -> Iterator[tuple[str, bytes]]:
+    def _layer(self, recipe: Path) -> str:
         built = next((folder for folder in self._layers.layers if folder.name.startswith(f"{recipe.name}-")), None)
-        # A layer that is not built for this machine (Kafka's) is uploaded empty: the stack's own condition leaves it out.
-        yield from _files(built) if built else ()
+        if built not in self._layer_addresses:
+            # A layer that is not built for this machine (Kafka's) is uploaded empty: the stack's own condition leaves it out.
+            self._layer_addresses[built] = self._zipped(dict(_files(built)) if built else {})
+        return self._layer_addresses[built]
 
     def _nested(self, path: Path) -> str:
         result = emulated(read_template(path), {})

@@ -1,6 +1,7 @@
 """S3, SQS, Kinesis and CloudWatch on this machine: ministack as a process on a free port of 127.0.0.1."""
 
 import os
+import shutil
 import ssl
 import tempfile
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from eventscore_local.errors import EmulatorFailed
+from eventscore_local.errors import EmulatorFailed, ToolMissing
 from eventscore_local.isolated_tools import find_ministack
 from eventscore_local.leashed_process import LeashedProcess
 from eventscore_local.loopback_ports import LOOPBACK, free_ports, wait_for_listener
@@ -42,6 +43,8 @@ class Ministack:
         CREDENTIALS are then the account's root user. Needs the openssl command.
         """
         self._command = find_ministack(root)
+        if guarded and shutil.which("openssl") is None:
+            raise ToolMissing("openssl, which makes the emulator's certificate, is not on PATH; install it")
         self._import_path = import_path
         self._guarded = guarded
         self._process: LeashedProcess | None = None

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,7 @@ if not {"msgspec", "typing_extensions"} & sys.modules.keys():
     del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
-from eventscore.errors import SettingsInvalid
+from eventscore.errors import RecordsReturned, SettingsInvalid
 from eventscore.model_cache import Models, OneScorer
 from eventscore.model_news import ModelNews
 from eventscore.process_age import process_age_ms
@@ -57,7 +57,8 @@ class ScoreFunction:
     """Scores SQS, Kinesis and Kafka batches, lists of events, and answers warm-ups.
 
     ``service`` is None where the function has no sink and is only called directly. ``telemetry`` answers for each model who tells
-    of it, ``news`` is where models leave what they have to tell.
+    of it, ``news`` is where models leave what they have to tell. ``whole_batches`` names the sources whose
+    mapping knows no partial batch response.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ScoreFunction:
         telemetry: Callable[[str], Telemetry],
         news: deque[ModelNews],
         under_way: UnderWay | None = None,
+        whole_batches: Collection[str] = (),
     ) -> None:
         self._models = models
         self._router = router
@@ -75,6 +77,7 @@ class ScoreFunction:
         self._telling = Telling(telemetry, news)
         self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
+        self._whole_batches = whole_batches
         self._is_cold = True
 
     @classmethod
@@ -110,6 +113,7 @@ class ScoreFunction:
             telemetry,
             news,
             under_way,
+            settings.whole_batches,
         )
         if settings.initialization in (PROVISIONED, SNAP_START):
             function.load_all()
@@ -130,6 +134,7 @@ class ScoreFunction:
         Raises:
             InvocationNotRecognised: nobody sends such a thing.
             ArtifactRefused, StoreError: there is no model to score with. The source keeps the whole batch.
+            RecordsReturned: so that a source without partial batch responses keeps the whole batch, too.
             SettingsInvalid: a batch came, and no sink is configured, or no model for its source.
 
         """
@@ -207,6 +212,8 @@ class ScoreFunction:
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
+        if returned and source.name in self._whole_batches:
+            raise RecordsReturned(source.name, len(returned), len(records), tuple(sorted(set(returned.values()))))
         return source.response(invocation, returned)
 
     def _warm(self) -> dict[str, Any]:

@@ -59,7 +59,14 @@ def trusted_key() -> str:
 
 
 # Two environments at once: each unpacks the layers anew.
-PARAMETERS = {"TrustedKeys": trusted_key(), "EnableKinesis": "true", "SqsMaximumConcurrency": "2"}
+PARAMETERS = {
+    "TrustedKeys": trusted_key(),
+    "EnableKinesis": "true",
+    "SqsMaximumConcurrency": "2",
+    # The other stack has them.
+    "EnableAlarms": "false",
+    "EnableDashboards": "false",
+}
 
 
 def until(condition: Callable[[], bool]) -> bool:
@@ -72,6 +79,9 @@ def until(condition: Callable[[], bool]) -> bool:
     return False
 
 
+WHOLE = {"TrustedKeys": trusted_key(), "EnableSnapStart": "false"}
+
+
 @dataclass
 class Stand:
     """The emulator, the deployer, and the stack in it."""
@@ -80,10 +90,13 @@ class Stand:
     deployer: Deployer
     deployment: Deployment
     stack: ExitStack
-    alarms: Deployment | None = None
 
     def __getitem__(self, output: str) -> str:
         return self.deployment.outputs[output]
+
+    def url(self, queue: str) -> str:
+        """A queue's URL, by the name of its output, or as it is."""
+        return queue if "://" in queue else self[queue]
 
     def send(self, *bodies: str) -> None:
         """Put up to ten messages into the queue of events."""
@@ -91,16 +104,16 @@ class Stand:
         answer = self.aws.client("sqs").send_message_batch(QueueUrl=self["EventQueueUrl"], Entries=entries)
         assert not answer.get("Failed")
 
-    def messages(self, output: str, count: int) -> list[dict[str, Any]]:
+    def messages(self, queue: str, count: int) -> list[dict[str, Any]]:
         """`count` messages of a queue, taken from it; fewer if no more come within a while."""
-        sqs = self.aws.client("sqs")
+        sqs, url = self.aws.client("sqs"), self.url(queue)
         taken: list[dict[str, Any]] = []
 
         def enough() -> bool:
-            answer = sqs.receive_message(QueueUrl=self[output], MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
             for message in answer.get("Messages", []):
                 taken.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=self[output], ReceiptHandle=message["ReceiptHandle"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             return len(taken) >= count
 
         until(enough)
@@ -112,10 +125,10 @@ class Stand:
         answer = self.aws.client("sqs").get_queue_attributes(QueueUrl=self[output], AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)
 
-    def log_lines(self) -> list[str]:
-        """All that the function has written."""
+    def lines_of(self, log_group: str) -> list[str]:
+        """All that was written to a log group."""
         pages = self.aws.client("logs").get_paginator("filter_log_events")
-        found = pages.paginate(logGroupName=self["ScoreLogGroupName"]).build_full_result()
+        found = pages.paginate(logGroupName=log_group).build_full_result()
         return [one["message"] for one in found["events"]]
 
 
@@ -177,14 +190,18 @@ def test_records_of_the_stream_are_scored_too(stand: Stand) -> None:
 # ------------------------------------------------------------------------------------------------------------ policies
 
 
-@pytest.fixture(scope="module")
-def administrator(stand: Stand) -> Callable[[str], Any]:
-    """Clients of a user whom IAM allows everything: what is refused, the resource's own policy refuses."""
+Client = Callable[[str], Any]
+
+
+def user(stand: Stand, name: str, **policy: Any) -> Client:
+    """Clients of a new user with one policy: `PolicyDocument` of its own, or `PolicyArn`."""
     iam = stand.aws.client("iam")
-    iam.create_user(UserName="administrator")
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    iam.put_user_policy(UserName="administrator", PolicyName="all", PolicyDocument=json.dumps(everything))
-    key = iam.create_access_key(UserName="administrator")["AccessKey"]
+    iam.create_user(UserName=name)
+    if "PolicyArn" in policy:
+        iam.attach_user_policy(UserName=name, **policy)
+    else:
+        iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=json.dumps(policy["PolicyDocument"]))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
     session = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name=REGION)
 
     def client(service: str) -> Any:
@@ -196,6 +213,13 @@ def administrator(stand: Stand) -> Callable[[str], Any]:
         )
 
     return client
+
+
+@pytest.fixture(scope="module")
+def administrator(stand: Stand) -> Client:
+    """A user whom IAM allows everything: what is refused, the resource's own policy refuses."""
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    return user(stand, "administrator", PolicyDocument=everything)
 
 
 def over_plain_http(client: Any) -> Any:
@@ -214,7 +238,7 @@ def refusal(call: Callable[..., Any], **arguments: Any) -> str:
     return str(caught.value.response["Error"]["Code"])
 
 
-def test_the_bucket_and_the_queues_refuse_plain_http(stand: Stand, administrator: Callable[[str], Any]) -> None:
+def test_the_bucket_and_the_queues_refuse_plain_http(stand: Stand, administrator: Client) -> None:
     bucket, pointer = stand["ModelBucketName"], "flight-delay/channels.json"
     assert administrator("s3").get_object(Bucket=bucket, Key=pointer)["ContentLength"] > 0
     assert refusal(over_plain_http(administrator("s3")).get_object, Bucket=bucket, Key=pointer) == "AccessDenied"
@@ -225,57 +249,73 @@ def test_the_bucket_and_the_queues_refuse_plain_http(stand: Stand, administrator
         assert "AccessDenied" in refusal(plain.receive_message, QueueUrl=stand[queue]), queue
 
 
-# ------------------------------------------------------------------------------------------ another deployment, and none
+def test_nobody_deletes_what_was_published(stand: Stand, administrator: Client) -> None:
+    """The bucket's policy refuses a write without If-None-Match, too, but not here: the emulator does not know the keys
+    `s3:if-none-match`, `s3:if-match` and `s3:ObjectCreationOperation`, by which the policy tells such a write."""
+    s3, bucket = administrator("s3"), stand["ModelBucketName"]
+    key = f"flight-delay/versions/{VERSION.name}/model.onnx"
+    found = s3.head_object(Bucket=bucket, Key=key)
+    assert refusal(s3.delete_object, Bucket=bucket, Key=key) == "AccessDenied"
+    assert refusal(s3.delete_object, Bucket=bucket, Key=key, VersionId=found["VersionId"]) == "AccessDenied"
+    taken = refusal(s3.put_object, Bucket=bucket, Key=key, Body=b"another", IfNoneMatch="*")
+    assert taken == "PreconditionFailed", "this is what S3 itself says"
+    assert s3.head_object(Bucket=bucket, Key=key)["ETag"] == found["ETag"]
 
 
-def test_another_parameter_changes_what_it_should_and_replaces_nothing(stand: Stand) -> None:
-    def mapping() -> dict[str, Any]:
-        mappings = stand.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-        (found,) = (one for one in mappings if ":sqs:" in one["EventSourceArn"])
-        return dict(found)
-
-    before = mapping()
-    assert stand.deployer.deploy(STACK, PARAMETERS).changes == {}, "the same again is no change"
-    again = stand.deployer.deploy(STACK, {**PARAMETERS, "SqsMaximumConcurrency": "3"})
-    assert again.changes == {"SqsMapping": "Modify"}
-    assert again.outputs == stand.deployment.outputs
-    assert (before["ScalingConfig"], mapping()["ScalingConfig"]) == (
-        {"MaximumConcurrency": 2},
-        {"MaximumConcurrency": 3},
-    )
-    assert mapping()["UUID"] == before["UUID"]
+def test_who_publishes_moves_no_channel_and_who_moves_one_publishes_nothing(stand: Stand) -> None:
+    bucket, pointer = stand["ModelBucketName"], "flight-delay/channels.json"
+    publisher = user(stand, "publisher", PolicyArn=stand["PublishVersionsPolicyArn"])("s3")
+    mover = user(stand, "mover", PolicyArn=stand["MoveChannelsPolicyArn"])("s3")
+    reader = user(stand, "reader", PolicyArn=stand["ReadModelsPolicyArn"])("s3")
+    seen = reader.get_object(Bucket=bucket, Key=pointer)
+    content, etag = seen["Body"].read(), seen["ETag"]
+    new = {"Bucket": bucket, "Key": "flight-delay/versions/new/model.onnx", "Body": b"graph", "IfNoneMatch": "*"}
+    moved = {"Bucket": bucket, "Key": pointer, "Body": content, "IfMatch": etag}
+    assert [refusal(one.put_object, **new) for one in (reader, mover)] == ["AccessDenied"] * 2
+    assert [refusal(one.put_object, **moved) for one in (reader, publisher)] == ["AccessDenied"] * 2
+    publisher.put_object(**new)
+    mover.put_object(**moved)
 
 
-# ------------------------------------------------------------------------------ a stack without snapshots, and its alarms
+def test_who_operates_sees_the_rejected_events_and_may_send_them_back_but_reads_no_model(stand: Stand) -> None:
+    operator = user(stand, "operator", PolicyArn=stand["OperateStackPolicyArn"])
+    operator("sqs").receive_message(QueueUrl=stand["RejectQueueUrl"])
+    operator("sqs").get_queue_attributes(QueueUrl=stand["EventQueueUrl"], AttributeNames=["QueueArn"])
+    assert "AccessDenied" in refusal(operator("sqs").receive_message, QueueUrl=stand["SinkQueueUrl"])
+    pointer = {"Bucket": stand["ModelBucketName"], "Key": "flight-delay/channels.json"}
+    assert refusal(operator("s3").get_object, **pointer) == "AccessDenied"
+
+
+# ---------------------------------------------------------------------------------------------------- before new traffic
+
+
+def test_the_hook_before_traffic_scores_the_golden_events_through_the_deployed_version(stand: Stand) -> None:
+    """CodeDeploy is not emulated: the hook is called as it would call it, and cannot tell it how it went."""
+    resources = stand.aws.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+    names = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
+    event = json.dumps({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "e-1"})
+    stand.aws.client("lambda").invoke(FunctionName=names["VerifyVersionFunction"], Payload=event.encode())
+    lines = stand.lines_of(names["VerifyVersionLogGroup"])
+    (told,) = [json.loads(line) for line in lines if '"version verified"' in line]
+    assert told["status"] == "Succeeded", told
+    assert told["details"][0].startswith(f"flight-delay {VERSION.name}: {len(GOLDEN)} golden events")
+
+
+# ------------------------------------------------------------------------------- all of it, without snapshots; its alarms
 
 
 @pytest.fixture(scope="module")
-def bare(stand: Stand) -> Stand:
-    """Another stack: no snapshot, a warm-up by the clock, and no model in its bucket yet; its alarms beside it."""
-    parameters = {"TrustedKeys": trusted_key(), "EnableSnapStart": "false"}
-    made = Stand(stand.aws, stand.deployer, stand.deployer.deploy("bare", parameters), stand.stack)
-
-    def name(output: str) -> str:
-        return made[output].rpartition("/")[2]
-
-    of_the_alarms = {
-        "NamePrefix": "bare",
-        "FunctionName": made["ScoreFunctionName"],
-        "LogGroupName": made["ScoreLogGroupName"],
-        "Model": made["ModelName"],
-        "ServiceName": made["ServiceName"],
-        "EventQueueName": name("EventQueueUrl"),
-        "EventDeadLetterQueueName": name("EventDeadLetterQueueUrl"),
-    }
-    made.alarms = stand.deployer.deploy("alarms", of_the_alarms, "stacks/alarms.yaml")
-    return made
+def whole(stand: Stand) -> Stand:
+    """Another stack, with alarms and dashboards, warmed by the clock in place of a snapshot; no model in its bucket yet."""
+    return Stand(stand.aws, stand.deployer, stand.deployer.deploy("whole", WHOLE), stand.stack)
 
 
-def test_a_model_that_cannot_be_loaded_and_a_dead_event_set_their_alarms_off_and_page(bare: Stand) -> None:
-    sqs, cloudwatch = bare.aws.client("sqs"), bare.aws.client("cloudwatch")
+def test_a_model_that_cannot_be_loaded_and_a_dead_event_set_their_alarms_off_and_page(whole: Stand) -> None:
+    sqs, cloudwatch = whole.aws.client("sqs"), whole.aws.client("cloudwatch")
     pager = sqs.create_queue(QueueName="pager")["QueueUrl"]
     pager_arn = sqs.get_queue_attributes(QueueUrl=pager, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    topic = bare.alarms.outputs["PageTopicArn"]
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=["whole-model-load-failed"])["MetricAlarms"]
+    (topic,) = alarm["AlarmActions"]
     may_send = {
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},
@@ -284,23 +324,22 @@ def test_a_model_that_cannot_be_loaded_and_a_dead_event_set_their_alarms_off_and
     }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
     sqs.set_queue_attributes(QueueUrl=pager, Attributes={"Policy": policy})
-    bare.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=pager_arn)
-    bare.deployment.outputs["Pager"] = pager
+    whole.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=pager_arn)
 
-    refused = bare.aws.client("lambda").invoke(FunctionName=bare["ScoreFunctionAlias"], Payload=b"[]")
+    refused = whole.aws.client("lambda").invoke(FunctionName=whole["ScoreFunctionAlias"], Payload=b"[]")
     assert refused.get("FunctionError"), "there is no model"
-    sqs.send_message(QueueUrl=bare["EventDeadLetterQueueUrl"], MessageBody="an event that came back too often")
-    StackMetrics(bare.aws, bare.deployment).collect()
+    sqs.send_message(QueueUrl=whole["EventDeadLetterQueueUrl"], MessageBody="an event that came back too often")
+    StackMetrics(whole.aws, whole.deployment).collect()
 
     def in_alarm() -> set[str]:
         return {one["AlarmName"] for one in cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]}
 
-    expected = {"bare-model-load-failed", "bare-dead-letters"}
+    expected = {"whole-model-load-failed", "whole-dead-letters"}
     assert until(lambda: expected <= in_alarm()), in_alarm()
     pages: dict[str, dict[str, Any]] = {}
 
     def paged() -> bool:
-        for one in bare.messages("Pager", 1):
+        for one in whole.messages(pager, 1):
             alarm = json.loads(one["Message"])
             if alarm["NewStateValue"] == "ALARM":
                 pages[alarm["AlarmName"]] = alarm
@@ -308,31 +347,47 @@ def test_a_model_that_cannot_be_loaded_and_a_dead_event_set_their_alarms_off_and
 
     assert until(paged), pages
     for name, alarm in pages.items():
-        assert f"{name.removeprefix('bare-')}.md" in alarm["AlarmDescription"], "it says where its runbook is"
+        assert f"{name.removeprefix('whole-')}.md" in alarm["AlarmDescription"], "it says where its runbook is"
 
 
-def test_the_schedule_keeps_an_environment_warm_once_there_is_a_model(bare: Stand) -> None:
-    bare.deployer.put_models(bare["ModelBucketName"], MODEL_STORE)
-    scheduler = bare.aws.client("scheduler")
-    schedules = [one["Name"] for one in scheduler.list_schedules()["Schedules"] if one["Name"].startswith("bare-")]
+def test_the_schedule_keeps_an_environment_warm_once_there_is_a_model(whole: Stand) -> None:
+    whole.deployer.put_models(whole["ModelBucketName"], MODEL_STORE)
+    scheduler = whole.aws.client("scheduler")
+    schedules = [one["Name"] for one in scheduler.list_schedules()["Schedules"] if one["Name"].startswith("whole-")]
     assert schedules
     for schedule in schedules:
         target = scheduler.get_schedule(Name=schedule)["Target"]
-        answer = bare.aws.client("lambda").invoke(
+        answer = whole.aws.client("lambda").invoke(
             FunctionName=target["Arn"], Payload=target.get("Input", "{}").encode()
         )
         content = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, content
-        assert content["version"] == VERSION.name
+        assert {name: content[name] for name in ("asked", "warm")} == {"asked": 1, "warm": 1}
 
 
-def test_a_deleted_stack_leaves_its_models_and_nothing_else(bare: Stand) -> None:
-    for stack in ("alarms", "bare"):
-        bare.deployer.delete(stack)
-    queues = bare.aws.client("sqs").list_queues().get("QueueUrls", [])
-    assert not [url for url in queues if "/bare-" in url]
-    assert not bare.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="bare-")["MetricAlarms"]
-    kept = bare.aws.client("s3").list_objects_v2(Bucket=bare["ModelBucketName"])["Contents"]
+def test_another_parameter_changes_what_it_should_and_replaces_nothing(whole: Stand) -> None:
+    def mapping() -> dict[str, Any]:
+        mappings = whole.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        queue = whole["EventQueueUrl"].rpartition("/")[2]
+        (found,) = (one for one in mappings if one["EventSourceArn"].endswith(f":{queue}"))
+        return dict(found)
+
+    before = mapping()
+    assert whole.deployer.deploy("whole", WHOLE).changes == {}, "the same again is no change"
+    again = whole.deployer.deploy("whole", {**WHOLE, "SqsMaximumConcurrency": "3"})
+    assert again.changes == {"SqsMapping": "Modify"}
+    assert again.outputs == whole.deployment.outputs
+    concurrency = [one["ScalingConfig"]["MaximumConcurrency"] for one in (before, mapping())]
+    assert concurrency == [10, 3]
+    assert mapping()["UUID"] == before["UUID"]
+
+
+def test_a_deleted_stack_leaves_its_models_and_nothing_else(whole: Stand) -> None:
+    whole.deployer.delete("whole")
+    queues = whole.aws.client("sqs").list_queues().get("QueueUrls", [])
+    assert not [url for url in queues if "/whole-" in url]
+    assert not whole.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="whole-")["MetricAlarms"]
+    kept = whole.aws.client("s3").list_objects_v2(Bucket=whole["ModelBucketName"])["Contents"]
     assert len(kept) == sum(path.is_file() for path in MODEL_STORE.rglob("*"))
 
 

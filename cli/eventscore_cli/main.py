@@ -32,6 +32,7 @@ _COMMANDS = {
     "score": "eventscore_cli.score",
     "cost": "eventscore_cli.cost",
     "demo": "eventscore_cli.demo",
+    "local-stack": "eventscore_cli.local_stack",
     "sam-local": "eventscore_cli.sam_local",
 }
 

@@ -162,12 +162,13 @@ def test_every_alarm_that_tells_somebody_says_where_to_look_first_and_what_to_re
 def test_an_alarm_that_tells_nobody_is_part_of_one_that_does(stack: Stack) -> None:
     rules = " ".join(alarm["AlarmRule"] for alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").values())
     silent = set(every(stack)) - set(acting(stack)) - {"RollOutUnderWay"}
-    assert {name for name in silent if f"ALARM({name})" not in rules} == set()
-    named = set(re.findall(r"ALARM\((\w+)\)", rules))
+    assert {name for name in silent if f'ALARM("{name}")' not in rules} == set()
+    named = set(re.findall(r'ALARM\("(\w+)"\)', rules))
+    assert len(named) >= 11
     assert named <= set(stack.resources("AWS::CloudWatch::Alarm"))
     conditions = {name: of.get("Condition") for name, of in stack.template["Resources"].items()}
     for name, alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").items():
-        for child in re.findall(r"ALARM\((\w+)\)", alarm["AlarmRule"]):
+        for child in re.findall(r'ALARM\("(\w+)"\)', alarm["AlarmRule"]):
             assert conditions[child] in (None, conditions[name]), "a rule cannot name an alarm that may not be there"
 
 
@@ -192,7 +193,7 @@ def test_what_a_roll_out_sets_off_by_itself_is_held_back_while_it_runs(stack: St
     composite = stack.resources("AWS::CloudWatch::CompositeAlarm")
     held_back = {name for name, alarm in composite.items() if alarm.get("ActionsSuppressor") == "RollOutUnderWay"}
     assert held_back == SUPPRESSED
-    assert composite["RollOutUnderWay"]["AlarmRule"] == "ALARM(ChannelMove) OR ALARM(CodeDeployment)"
+    assert composite["RollOutUnderWay"]["AlarmRule"] == 'ALARM("ChannelMove") OR ALARM("CodeDeployment")'
     assert "AlarmActions" not in composite["RollOutUnderWay"]
     for name in ("ChannelMove", "CodeDeployment"):
         alarm = stack.resources("AWS::CloudWatch::Alarm")[name]

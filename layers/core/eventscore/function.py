@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,12 +19,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # msgspec looks for typing_extensions, which Powertools and pydantic need, for what Python's own typing has had since 3.11: 3 ms.
 if not {"msgspec", "typing_extensions"} & sys.modules.keys():
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # an import of it fails
-    import msgspec  # noqa: F401
-
+    __import__("msgspec")
     del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
-from eventscore.errors import SettingsInvalid
+from eventscore.errors import RecordsReturned, SettingsInvalid
 from eventscore.model_cache import Models, OneScorer
 from eventscore.model_news import ModelNews
 from eventscore.process_age import process_age_ms
@@ -38,7 +37,7 @@ from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.telling import Sketches, Telling
 from eventscore.time_left import TimeLeft
-from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
+from eventscore.wiring import model_cache, scoring_service, telemetry_by_model, tracing
 
 _PATIENCE_S: Final = 5.0
 """How long an invocation whose events are delivered waits for a refresh that is due."""
@@ -58,7 +57,8 @@ class ScoreFunction:
     """Scores SQS, Kinesis and Kafka batches, lists of events, and answers warm-ups.
 
     ``service`` is None where the function has no sink and is only called directly. ``telemetry`` answers for each model who tells
-    of it, ``news`` is where models leave what they have to tell.
+    of it, ``news`` is where models leave what they have to tell. ``whole_batches`` names the sources whose
+    mapping knows no partial batch response.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class ScoreFunction:
         news: deque[ModelNews],
         under_way: UnderWay | None = None,
         sketches: Sketches | None = None,
+        whole_batches: Collection[str] = (),
     ) -> None:
         self._models = models
         self._router = router
@@ -78,6 +79,7 @@ class ScoreFunction:
         self._telling = Telling(telemetry, news)
         self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
+        self._whole_batches = whole_batches
         self._is_cold = True
         self._sketches = sketches or Sketches()
 
@@ -112,7 +114,7 @@ class ScoreFunction:
         """
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
-        under_way = UnderWay()
+        under_way = UnderWay(tracing(environment))
         sketches = Sketches(settings.sketch_s, clock)
         models = model_cache(settings, clock, news.append, sketches.watches.append)
         models.prepare(settings.models[0])
@@ -126,6 +128,7 @@ class ScoreFunction:
             news,
             under_way,
             sketches,
+            settings.whole_batches,
         )
         if settings.initialization in (PROVISIONED, SNAP_START):
             function.load_all()
@@ -146,6 +149,7 @@ class ScoreFunction:
         Raises:
             InvocationNotRecognised: nobody sends such a thing.
             ArtifactRefused, StoreError: there is no model to score with. The source keeps the whole batch.
+            RecordsReturned: so that a source without partial batch responses keeps the whole batch, too.
             SettingsInvalid: a batch came, and no sink is configured, or no model for its source.
 
         """
@@ -233,6 +237,8 @@ class ScoreFunction:
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
+        if returned and source.name in self._whole_batches:
+            raise RecordsReturned(source.name, len(returned), len(records), tuple(sorted(set(returned.values()))))
         return source.response(invocation, returned)
 
     def _warm(self) -> dict[str, Any]:
@@ -270,8 +276,7 @@ class ScoreFunction:
         import eventscore.artifact  # noqa: F401
 
         watch = Stopwatch()
-        age = process_age_ms()
-        if age is not None:
+        if (age := process_age_ms()) is not None:
             watch.parts_ms["process"] = age
         return watch
 

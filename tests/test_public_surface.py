@@ -36,7 +36,9 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "eventscore.artifact": {"load_artifact": "(versions, version, verifier, watch)"},
     "eventscore.scoring": {"score_messages": "(artifact, messages, now)"},
-    "eventscore.function": {"ScoreFunction": "(models, router, service, telemetry, news, under_way, whole_batches)"},
+    "eventscore.function": {
+        "ScoreFunction": "(models, router, service, telemetry, news, under_way, sketches, whole_batches)"
+    },
     "eventscore_training": {
         "train": "(config, on_progress)",
         "resume": "(folder, on_progress)",
@@ -110,6 +112,7 @@ def test_the_environment_variables_keep_their_names() -> None:
             "EVENTSCORE_IDEMPOTENCY_TABLE",
             "EVENTSCORE_REFRESH_SECONDS",
             "EVENTSCORE_MAX_FILE_MB",
+            "EVENTSCORE_SKETCH_SECONDS",
         ),
         *(
             "EVENTSCORE_MODEL_FIELD",
@@ -125,18 +128,6 @@ def test_the_commands_keep_their_names() -> None:
     import click
 
     assert cli.list_commands(click.Context(cli)) == [
-        *(
-            "init",
-            "contract",
-            "train",
-            "tune",
-            "keys",
-            "publish",
-            "versions",
-            "promote",
-            "score",
-            "cost",
-            "demo",
-            "sam-local",
-        ),
+        *("init", "contract", "train", "tune", "keys", "publish", "versions", "promote"),
+        *("status", "replay", "score", "cost", "demo", "local-stack", "sam-local"),
     ]

@@ -27,10 +27,12 @@ _COMMANDS = {
     "publish": "eventscore_cli.publish",
     "versions": "eventscore_cli.versions",
     "promote": "eventscore_cli.promote",
+    "status": "eventscore_cli.status",
     "replay": "eventscore_cli.replay",
     "score": "eventscore_cli.score",
     "cost": "eventscore_cli.cost",
     "demo": "eventscore_cli.demo",
+    "local-stack": "eventscore_cli.local_stack",
     "sam-local": "eventscore_cli.sam_local",
 }
 
@@ -63,6 +65,11 @@ def cli() -> None:
       eventscore keys new signing.pem             once: the key that signs your versions
       eventscore publish runs/<version>           sign it, and write it to the model store
       eventscore promote <model> <version>        make it the one that answers
+
+    \b
+    And of a stack, once it is deployed:
+      eventscore status --stack NAME              how is it?
+      eventscore replay rejected --stack NAME     send events back after a fix
 
     \b
     Ask any command for --help. To see the whole thing run on this machine: eventscore demo

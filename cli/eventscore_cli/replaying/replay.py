@@ -26,6 +26,8 @@ BATCH = 10
 _TRIES = 5
 _FIRST_WAIT_S = 0.2
 _THREADS = 10
+_LOOKS = 100
+_FORESEEN = {Standing.FREE: End.WOULD_SEND, Standing.SENT: End.SENT_BEFORE, Standing.IN_DOUBT: End.IN_DOUBT}
 
 Doubtful = Literal["leave", "send", "remove"]
 Each = Callable[[Callable[[Event], Any], Sequence[Event]], list[Any]]
@@ -67,6 +69,8 @@ class Replay:
     each: Each = side_by_side
     account: Account = field(default_factory=Account)
     _pending: list[tuple[Event, Target, _Open]] = field(default_factory=list)
+    _done: list[Parcel] = field(default_factory=list)
+    _looked: list[tuple[Event, Target]] = field(default_factory=list)
     _foreseen: set[str] = field(default_factory=set)
     _looked_at: int = 0
     _paid: float = 0.0
@@ -97,6 +101,7 @@ class Replay:
             for parcel in self.reader.rest():
                 self._take(parcel, send)
         self._flush()
+        self._foresee()
 
     def _take(self, parcel: Parcel, send: bool) -> None:
         if parcel.events and not self.selection.takes(parcel.events[0]):
@@ -123,31 +128,40 @@ class Replay:
                     return
                 self._pending.append((event, target, open_parcel))
             else:
-                self._foresee(event, target)
+                self._looked.append((event, target))
+                if len(self._looked) >= _LOOKS:
+                    self._foresee()
 
     def _problem(self, parcel: Parcel, send: bool) -> None:
         leftover, journal = parcel.leftover_of, self.journal
         if leftover is not None and journal is not None and journal.standing(leftover) is Standing.SENT:
-            if send and not self.queue.delete(parcel.held):
-                self.account.not_removed += 1
+            if send:
+                self.account.not_removed += self.queue.delete(parcel.held)
             return
         self.account.problem(str(parcel.problem), f"message {parcel.held[0].message_id}")
 
-    def _foresee(self, event: Event, target: Target) -> None:
-        standing = Standing.FREE if self.journal is None else self.journal.standing(event.identity)
-        if event.identity in self._foreseen:
-            standing = Standing.SENT
-        self._foreseen.add(event.identity)
-        end = {Standing.FREE: End.WOULD_SEND, Standing.SENT: End.SENT_BEFORE, Standing.IN_DOUBT: End.IN_DOUBT}[standing]
-        if end is End.IN_DOUBT and self.doubtful == "send":
-            end = End.WOULD_SEND
-        self.account.end(event, end, target=target.name)
+    def _foresee(self) -> None:
+        """What would become of the events that were looked at."""
+        looked, self._looked = self._looked, []
+        journal = self.journal
+        standings = [Standing.FREE] * len(looked)
+        if journal is not None:
+            standings = self.each(lambda event: journal.standing(event.identity), [event for event, _ in looked])
+        for (event, target), standing in zip(looked, standings, strict=True):
+            end = _FORESEEN[standing]
+            if event.identity in self._foreseen:
+                end = End.SENT_BEFORE  # for the message that told of it first
+            elif end is End.IN_DOUBT and self.doubtful == "send":
+                end = End.WOULD_SEND
+            self._foreseen.add(event.identity)
+            self.account.end(event, end, target=target.name)
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
         if not pending:
             return
         assert self.journal is not None  # noqa: S101  the command sees to it
+        self.queue.keep()
         self._pace(len(pending))
         standings = self._claim([event for event, _, _ in pending])
         free: dict[str, tuple[Target, list[tuple[Event, _Open]]]] = {}
@@ -162,8 +176,11 @@ class Replay:
             else:
                 target.hold_back(event)
                 self.account.end(event, End.IN_DOUBT)
-        for target, claimed in free.values():
-            self._send(self.journal, target, claimed)
+        try:
+            for target, claimed in free.values():
+                self._send(self.journal, target, claimed)
+        finally:
+            self._remove()
 
     def _claim(self, events: Sequence[Event]) -> list[Standing]:
         journal = self.journal
@@ -194,7 +211,7 @@ class Replay:
         try:
             self._write_down(journal, known)
         finally:
-            # What was taken is deleted even where the journal cannot say so: its claim keeps it from being sent again.
+            # What was taken is to be deleted even where the journal cannot say so: its claim keeps it from being sent again.
             for (event, of), outcome in zip(claimed, outcomes, strict=True):
                 if outcome.fate is Fate.TAKEN:
                     self._at_rest(event, of, End.SENT, target.name)
@@ -230,13 +247,17 @@ class Replay:
     def _at_rest(self, event: Event, of: _Open, end: End, target: str | None = None) -> None:
         self.account.end(event, end, target=target)
         of.left -= 1
-        if of.left == 0 and of.parcel.problem is None and not self._delete(of.parcel):
-            self.account.not_removed += 1
+        if of.left == 0 and of.parcel.problem is None:
+            self._done.append(of.parcel)
 
-    def _delete(self, parcel: Parcel) -> bool:
-        """The last message goes when all others are gone."""
-        *others, last = parcel.held
-        return (not others or self.queue.delete(others)) and self.queue.delete([last])
+    def _remove(self) -> None:
+        """Delete what is at rest; the last message of a parcel goes when all others are gone."""
+        done, self._done = self._done, []
+        others = [held for parcel in done for held in parcel.held[:-1]]
+        if left := self.queue.delete(others):
+            self.account.not_removed += left
+            done = [parcel for parcel in done if len(parcel.held) == 1]
+        self.account.not_removed += self.queue.delete([parcel.held[-1] for parcel in done])
 
     def _pace(self, events: int) -> None:
         if self.per_second is None:

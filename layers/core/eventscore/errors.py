@@ -8,6 +8,8 @@
     ├── InvocationNotRecognised   the function was called with something that no source sends
     ├── RecordsReturned           a source takes back whole batches only, and some of one must come back
     ├── ContractViolation         one event breaks its contract: permanent, the event is rejected
+    ├── BaselineInvalid           a baseline without bins for its contract: its version scores, and is not watched for drift
+    ├── SketchesDiffer            two sketches that cannot be added up
     ├── ArtifactRefused           a version is not what it claims to be: nothing of it is loaded
     │   ├── FileMissing           the manifest names a file that is not there
     │   ├── DigestMismatch        a file's bytes are not those that the manifest names
@@ -45,6 +47,23 @@ class ContractInvalid(EventscoreError):
         self.problems = problems
         lines = "".join(f"\n  - {problem}" for problem in problems)
         super().__init__(f"{origin}: the contract is not valid:{lines}")
+
+
+class BaselineInvalid(EventscoreError):
+    """A version's ``baseline.json`` cannot be counted with; ``file`` is its key."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        super().__init__(f"{file}: no sketch can be made: {problem}")
+
+
+class SketchesDiffer(EventscoreError):
+    """Sketches of two versions, or with other bins, were to be added up."""
+
+    def __init__(self, expected: str, got: str) -> None:
+        self.expected = expected
+        self.got = got
+        super().__init__(f"sketches of one version can be added up: expected one of {expected}, got {got}")
 
 
 class SettingsInvalid(EventscoreError):

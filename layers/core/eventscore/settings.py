@@ -25,6 +25,7 @@ CHANNEL = "EVENTSCORE_CHANNEL"
 TRUSTED_KEYS = "EVENTSCORE_TRUSTED_KEYS"
 REFRESH_SECONDS = "EVENTSCORE_REFRESH_SECONDS"
 MAX_FILE_MB = "EVENTSCORE_MAX_FILE_MB"
+SKETCH_SECONDS = "EVENTSCORE_SKETCH_SECONDS"
 FALLBACK_CONTRACTS = "EVENTSCORE_FALLBACK_CONTRACTS"
 SINK = "EVENTSCORE_SINK"
 IDEMPOTENCY_TABLE = "EVENTSCORE_IDEMPOTENCY_TABLE"
@@ -34,7 +35,7 @@ SIGNING_KEY = "EVENTSCORE_SIGNING_KEY"
 """Read by the command line only: the file with the private key that signs versions."""
 _OF_THE_FUNCTION = (
     *(STORE, MODEL, MODEL_FIELD, MODEL_SOURCES, MODEL_MEMORY_MB, CHANNEL, TRUSTED_KEYS, REFRESH_SECONDS, MAX_FILE_MB),
-    *(FALLBACK_CONTRACTS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL, WHOLE_BATCHES),
+    *(SKETCH_SECONDS, FALLBACK_CONTRACTS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL, WHOLE_BATCHES),
 )
 _FUNCTION_MEMORY_MB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
@@ -45,6 +46,7 @@ DIRECT = "direct"
 
 _MEBIBYTE = 2**20
 _DEFAULT_REFRESH_S = 60
+_DEFAULT_SKETCH_S = 60
 _MEMORY_TO_FILE = 18
 """A version is reckoned to hold nine times its graph (`Artifact.memory_bytes`), and while it is replaced there are two."""
 _DEFAULT_FUNCTION_MEMORY_MB = 1024
@@ -68,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
     trusted_keys: tuple[bytes, ...]
     refresh_s: int
     max_file_bytes: int
+    sketch_s: int
     fallback_contracts: str | None
     sink: str | None
     reject_queue_url: str | None
@@ -104,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True):
             refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
             max_file_bytes=_number(environment, MAX_FILE_MB, 1, max(1, function_memory_mb // _MEMORY_TO_FILE))
             * _MEBIBYTE,
+            sketch_s=_number(environment, SKETCH_SECONDS, 0, _DEFAULT_SKETCH_S),
             fallback_contracts=environment.get(FALLBACK_CONTRACTS) or None,
             sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,

@@ -19,11 +19,18 @@ from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.version_source import VersionSource
 
 if TYPE_CHECKING:
+    from eventscore.drift_watch import DriftWatch
     from eventscore.served_contract import ServedContract
     from eventscore.service import ScoringService
+    from eventscore.tracing import Tracing
 
 
-def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[ModelNews], None]) -> ModelCache:
+def model_cache(
+    settings: Settings,
+    clock: Callable[[], float],
+    tell: Callable[[ModelNews], None],
+    watched: Callable[[DriftWatch], None],
+) -> ModelCache:
     """The models of the settings, none loaded yet. Nothing is opened before the first is asked for."""
     store = cache(partial(open_store_to_read, settings.store))
     verifier = Ed25519Verifier(settings.trusted_keys)
@@ -36,6 +43,7 @@ def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[
             clock=clock,
             tell=tell,
             deployed_contract=lambda: _deployed_contract(settings, model),
+            watched=watched if settings.sketch_s else None,
         )
 
     return ModelCache(live_model, settings.model_memory_bytes)
@@ -44,6 +52,15 @@ def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[
 def telemetry_by_model(environment: Mapping[str, str], under_way: UnderWay) -> Callable[[str], Telemetry]:
     """Who tells of a model, by its name."""
     return cache(lambda model: Telemetry(model, environment, under_way))
+
+
+def tracing(environment: Mapping[str, str]) -> Tracing | None:
+    """Who tells X-Ray; None where nobody listens or nobody wants it. Raises ``SettingsInvalid``."""
+    if not environment.get("AWS_XRAY_DAEMON_ADDRESS"):
+        return None
+    from eventscore.tracing import tracing_of  # only where there is a daemon
+
+    return tracing_of(environment)
 
 
 def scoring_service(settings: Settings) -> ScoringService | None:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 TOOLS := .tools
-# Emulators and the SAM command line live in environments of their own: their pins and ours exclude each other.
+# Emulators, the SAM command line and the generator of the site live in environments of their own: their pins and ours exclude each other.
 UV_TOOL := UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(UV) tool install --quiet --python $(BIN)/python
 UV_INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraints requirements/constraints.txt
 TORCH := torch==2.13.0
@@ -11,13 +11,15 @@ TORCH := torch==2.13.0
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 OUT := build/train-demo
+# Strict: a link or an anchor that leads nowhere, a page outside the navigation, and a key or metric without a description are errors.
+SITE = $(BIN)/python -m eventscore_website build && $(TOOLS)/bin/zensical build --strict --clean --config-file build/zensical.toml
 FUZZ_SECONDS ?= 60
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test check fix fuzz train-demo bench requirements clean
+.PHONY: help setup setup-train setup-docs demo test check fix fuzz docs docs-serve train-demo bench requirements clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -39,12 +41,20 @@ fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60),
 			-max_len=4096 -timeout=10 -artifact_prefix=build/fuzz/failed- -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS); \
 	else echo "nothing is fuzzed: atheris has no wheel for this machine (there are some for Linux on x86_64, Python 3.11 to 3.13)"; fi
 
-check: setup-train ## Lint, types, import rules, the template. Changes nothing.
+check: setup-train setup-docs ## Lint, types, import rules, the template, the docs. Changes nothing.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(TOOLS)/bin/sam validate --lint
+	$(SITE)
+
+docs: setup-train setup-docs ## Make the site of the docs, with the reference that the code tells: build/site.
+	$(SITE)
+	@echo "Read it: build/site/index.html, or make docs-serve"
+
+docs-serve: docs ## Read the site at http://127.0.0.1:8000.
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
 
 fix: setup-train ## Format, and mend what the linter can mend.
 	$(BIN)/ruff check --fix .
@@ -68,7 +78,7 @@ requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--extra local --extra train --extra dev --extra tracking --constraints - pyproject.toml | \
 		grep -vE '^(nvidia-|cuda-|triton|torch)' > requirements/constraints.txt
-	for tool in ministack aws-sam-cli; do grep "^$$tool==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
+	for tool in ministack aws-sam-cli zensical; do grep "^$$tool==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --no-header --no-annotate --output-file requirements/$$tool.txt.new - && \
 		mv requirements/$$tool.txt.new requirements/$$tool.txt; done
 
@@ -85,6 +95,12 @@ clean: ## Remove everything that make made.
 	$(UV_INSTALL) --editable '.[local]'
 	$(UV_TOOL) --constraints requirements/ministack.txt $$(grep '^ministack==' requirements/ministack.txt)
 	$(UV_TOOL) --constraints requirements/aws-sam-cli.txt $$(grep '^aws-sam-cli==' requirements/aws-sam-cli.txt)
+	@touch $@
+
+setup-docs: .venv/.stamp-docs
+
+.venv/.stamp-docs: .venv/.stamp-uv requirements/zensical.txt
+	$(UV_TOOL) --constraints requirements/zensical.txt $$(grep '^zensical==' requirements/zensical.txt)
 	@touch $@
 
 # torch through pip, which knows the machine's own wheel folders and indexes; then the rest, which finds it there.

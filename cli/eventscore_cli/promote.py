@@ -15,7 +15,9 @@ from eventscore_cli.options import store_option, trusted_keys_option, verifier
 @click.command()
 @click.argument("model")
 @click.argument("version")
-@click.option("--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True)
+@click.option(
+    "--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True, help="The channel to move."
+)
 @store_option
 @trusted_keys_option
 def command(model: str, version: str, channel: str, store: str, trusted_keys: Sequence[str]) -> None:

@@ -18,9 +18,13 @@ _SUM_TOLERANCE = 1e-3
 class FallbackSection(Section):
     """The rule: a score or the name of its decision band, or, where an event has several scores, all of them by name."""
 
-    score: Finite | None = None
-    decision: DecisionName | None = None
-    scores: dict[str, _Share] | None = None
+    score: Finite | None = Field(default=None, description="The score (binary, regression, anomaly).")
+    decision: DecisionName | None = Field(
+        default=None, description="Instead of the score or beside it: the band, from whose start the score is taken."
+    )
+    scores: dict[str, _Share] | None = Field(
+        default=None, description="Multiclass, multilabel: the probability of each class or label."
+    )
 
 
 def fallback_beside_the_contract(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import random
 import re
 import shlex
 import subprocess
@@ -18,6 +16,7 @@ from conftest import ROOT
 from eventscore import settings
 from eventscore.contract import parse_contract
 from eventscore.violations import REASONS
+from orders_table import write_orders
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
@@ -72,7 +71,7 @@ def test_the_session_of_the_readme_goes_as_it_shows(tmp_path: Path) -> None:
 
 @pytest.mark.training
 def test_your_own_data_becomes_a_published_model_by_the_commands_of_the_readme(tmp_path: Path) -> None:
-    orders = _orders(tmp_path)
+    orders = write_orders(tmp_path)
     (commands,) = blocks("bash")
     assert len(commands.strip().splitlines()) == 5
     said = run(commands, tmp_path)
@@ -81,30 +80,6 @@ def test_your_own_data_becomes_a_published_model_by_the_commands_of_the_readme(t
     assert "live -> " in said
     (afterwards,) = blocks("sh")
     assert f"{orders} scored by order-fraud" in run(afterwards, tmp_path)
-
-
-def _orders(folder: Path, rows: int = 3000) -> int:
-    """A table of orders in which large ones from one country are often fraud, and events like it."""
-    luck = random.Random(7)
-    events = []
-    with (folder / "orders.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["order_id", "placed_at", "amount", "country", "is_new", "refunded", "fraud"])
-        for number in range(rows):
-            amount, country, is_new = (
-                luck.uniform(0, 10_000),
-                luck.choice(["FR", "DE", "US", None]),
-                luck.random() < 0.5,
-            )
-            chance = 0.05 + 0.6 * (amount > 5000) * (country == "US") + 0.1 * is_new
-            time = f"2026-01-{1 + number * 28 // rows:02}T12:00:00Z"
-            fraud = luck.random() < chance
-            row = [f"o-{number}", time, round(amount, 2), country or "", str(is_new).lower()]
-            writer.writerow([*row, round(amount, 2) if fraud else 0, str(fraud).lower()])
-            event = {"order_id": f"o-{number}", "placed_at": time, "amount": amount, "is_new": is_new}
-            events.append(event | ({"country": country} if country else {}))
-    (folder / "orders.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events[:200]))
-    return 200
 
 
 def test_the_contract_of_the_readme_takes_ten_lines() -> None:

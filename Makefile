@@ -10,6 +10,7 @@ TORCH := torch==2.13.0
 # Where pip looks for torch besides its own index; on Linux the CPU build is a tenth of the default CUDA build:
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+HOST_ARCHITECTURE := $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 OUT := build/train-demo
 # Strict: a link or an anchor that leads nowhere, a page outside the navigation, and a key or metric without a description are errors.
 SITE = $(BIN)/python -m eventscore_website build && $(TOOLS)/bin/zensical build --strict --clean --config-file build/zensical.toml
@@ -19,7 +20,7 @@ export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-docs demo test check fix fuzz docs docs-serve train-demo bench requirements clean
+.PHONY: help setup setup-train setup-docs demo test check fix fuzz sam-local docs docs-serve train-demo bench requirements clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -67,6 +68,10 @@ train-demo: setup-train ## Make the demo's model anew, from the flights, into bu
 		$(BIN)/eventscore publish "$$run" --store $(OUT)/model_store --signing-key $(OUT)/signing.pem --promote live \
 		--trusted-key "$$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
 	@echo "Watch it score: $(BIN)/eventscore demo --store $(OUT)/model_store --trusted-key $$($(BIN)/eventscore keys show $(OUT)/signing.pem)"
+
+sam-local: setup ## Run every file of events/ through `sam local invoke` (Linux with Docker; no AWS account).
+	ARCHITECTURE=$(HOST_ARCHITECTURE) PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/bin/sam build --build-dir build/sam-local --parameter-overrides Architecture=$(HOST_ARCHITECTURE)
+	$(BIN)/eventscore sam-local
 
 bench: setup-train ## Measure throughput, cold start, latency and training, each beside what people write today.
 	$(BIN)/python benchmarks/throughput.py

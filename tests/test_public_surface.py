@@ -124,5 +124,18 @@ def test_the_commands_keep_their_names() -> None:
     import click
 
     assert cli.list_commands(click.Context(cli)) == [
-        *("init", "contract", "train", "tune", "keys", "publish", "versions", "promote", "score", "cost", "demo"),
+        *(
+            "init",
+            "contract",
+            "train",
+            "tune",
+            "keys",
+            "publish",
+            "versions",
+            "promote",
+            "score",
+            "cost",
+            "demo",
+            "sam-local",
+        ),
     ]

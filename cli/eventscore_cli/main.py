@@ -29,6 +29,7 @@ _COMMANDS = {
     "score": "eventscore_cli.score",
     "cost": "eventscore_cli.cost",
     "demo": "eventscore_cli.demo",
+    "sam-local": "eventscore_cli.sam_local",
 }
 
 

@@ -32,7 +32,7 @@ setup-train: .venv/.stamp-dev ## Install what training, tests and checks need, t
 demo: setup ## Run the whole loop on this machine, on real flights.
 	$(BIN)/eventscore demo
 
-test: setup-train ## Run every test.
+test: setup-train setup-docs ## Run every test.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60), from the kept corpus (Linux).
@@ -102,7 +102,7 @@ clean: ## Remove everything that make made.
 	$(UV_TOOL) --constraints requirements/aws-sam-cli.txt $$(grep '^aws-sam-cli==' requirements/aws-sam-cli.txt)
 	@touch $@
 
-setup-docs: .venv/.stamp-docs
+setup-docs: .venv/.stamp-docs ## Install what makes the site of the docs.
 
 .venv/.stamp-docs: .venv/.stamp-uv requirements/zensical.txt
 	$(UV_TOOL) --constraints requirements/zensical.txt $$(grep '^zensical==' requirements/zensical.txt)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +91,7 @@ def test_every_page_that_a_page_links_to_is_there() -> None:
     pages = [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
-        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
         ROOT / "events" / "README.md",
     ]
     for page in pages:
@@ -118,15 +117,6 @@ def test_every_reason_and_every_setting_is_documented() -> None:
             assert f"`{name}`" in function
 
 
-def test_every_command_that_the_docs_name_is_one() -> None:
-    from eventscore_cli.main import cli
-
-    known = set(cli.list_commands(None))  # type: ignore[arg-type]
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for line in re.findall(r"^\s*(?:\$ )?(eventscore [a-z].*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
-            assert shlex.split(line, comments=True)[1] in known, f"{page.name}: {line}"
-
-
 def test_make_help_lists_the_commands_that_the_readme_and_contributing_name() -> None:
     listed = run("make help", ROOT)
     text = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -138,9 +128,10 @@ def test_make_help_lists_the_commands_that_the_readme_and_contributing_name() ->
         "check",
         "fix",
         "bench",
+        "docs",
         "train-demo",
         "requirements",
     }
-    assert len(named) >= 8
+    assert len(named) >= 9
     for name in named:
         assert f"make {name} " in listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from eventscore_cli.main import cli
 from eventscore_website.errors import WordsMissing
 from eventscore_website.tables import code, table
 
+_DEFAULT = re.compile(r"\s*\[default: ([^\]]+)\]")
+"""What a help says of a default that no value is."""
 _EXIT_CODES = (
     ("0", "done"),
     (
@@ -101,6 +104,8 @@ def _takes(option: click.Option) -> str:
 def _default(option: click.Option, context: click.Context) -> str:
     if option.required:
         return "required"
+    if said := _DEFAULT.search(option.help or ""):
+        return said[1].replace("<", "&lt;")
     default = option.get_default(context, call=False)
     if option.is_flag or callable(default) or repr(default) == "Sentinel.UNSET":
         return ""
@@ -109,6 +114,6 @@ def _default(option: click.Option, context: click.Context) -> str:
 
 def _meaning(option: click.Option) -> str:
     environment = option.envvar if isinstance(option.envvar, str) else ""
-    return (option.help or "").replace("<", "&lt;") + (
+    return _DEFAULT.sub("", option.help or "").strip().replace("<", "&lt;") + (
         f" Or `{environment}` in the environment." if environment else ""
     )

@@ -45,6 +45,11 @@ TRAINING: Final[Sections] = {
     "[prune]": PruneConfig,
     "[quantization]": QuantizationConfig,
 }
+_PATTERNS: Final = {
+    r"^[a-z0-9][a-z0-9._-]{0,62}$": "name of lower-case letters, digits, `.`, `_`, `-`",
+    r"^[A-Za-z_][A-Za-z0-9_]{0,127}$": "name of a field: letters, digits, `_`",
+    r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$": "name of letters, digits, spaces, `.`, `_`, `-`",
+}
 _NAMES: Final = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path"}
 _BOUNDS: Final = ((Ge, "ge", "from"), (Gt, "gt", "above"), (Le, "le", "up to"), (Lt, "lt", "below"))
 _LENGTHS: Final = ((MinLen, "min_length", "at least"), (MaxLen, "max_length", "at most"))
@@ -123,7 +128,7 @@ def _type(annotation: Any, constraints: tuple[Any, ...] = ()) -> str:
         return "time with an offset"
     pattern = next((of.pattern for of in constraints if isinstance(of, StringConstraints) and of.pattern), None)
     if pattern is not None:
-        return f"name: {code(pattern)}"
+        return _PATTERNS.get(str(pattern)) or f"text: {code(pattern)}"
     return _NAMES[annotation] + _told(constraints, _BOUNDS) + _told(constraints, _LENGTHS)
 
 

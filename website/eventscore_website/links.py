@@ -45,7 +45,7 @@ class Shown:
             if not target.is_relative_to(self._root) or not target.exists():
                 raise LinkBroken(str(source.relative_to(self._root)), match[2])
             docs = self._root / "docs"
-            if target.is_relative_to(docs):
+            if target.is_relative_to(docs) and target.is_file():
                 to = target.relative_to(docs).as_posix()
             elif target.is_file():
                 to = self._page_of(target)

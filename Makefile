@@ -29,6 +29,8 @@ setup: .venv/.stamp-demo ## Make .venv and install what the demo needs (no torch
 
 setup-train: .venv/.stamp-dev ## Install what training, tests and checks need, too (torch).
 
+setup-docs: .venv/.stamp-docs ## Install what makes the site of the docs.
+
 demo: setup ## Run the whole loop on this machine, on real flights.
 	$(BIN)/eventscore demo
 
@@ -101,8 +103,6 @@ clean: ## Remove everything that make made.
 	$(UV_TOOL) --constraints requirements/ministack.txt $$(grep '^ministack==' requirements/ministack.txt)
 	$(UV_TOOL) --constraints requirements/aws-sam-cli.txt $$(grep '^aws-sam-cli==' requirements/aws-sam-cli.txt)
 	@touch $@
-
-setup-docs: .venv/.stamp-docs ## Install what makes the site of the docs.
 
 .venv/.stamp-docs: .venv/.stamp-uv requirements/zensical.txt
 	$(UV_TOOL) --constraints requirements/zensical.txt $$(grep '^zensical==' requirements/zensical.txt)

@@ -30,7 +30,7 @@ from eventscore.store.folder import FolderStore
 from eventscore.store.versions import LIVE, ModelVersions
 from eventscore_cli.options import STACK_CONFIGURATION, stack_trusted_keys
 from eventscore_local.function_configuration import FunctionConfiguration
-from eventscore_local.layers import build_for_host
+from eventscore_local.layers import build_for_host, installed
 from eventscore_local.ministack import CREDENTIALS, Ministack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,10 +102,12 @@ def all_contestants(
     function = scratch / "function"
     shutil.copytree(ROOT / "functions" / "score", function)
     layers = build_for_host(ROOT)
+    # What the peer imports beside what both do, and the function's layers do not hold whole.
+    of_the_peer = installed(ROOT, "peer", ("pydantic", "aws-lambda-powertools"))
 
-    def contestant(program: str, *arguments: Path, **variables: str) -> Contestant:
+    def contestant(program: str, *arguments: Path, code: Path = function, **variables: str) -> Contestant:
         variables = {**CREDENTIALS, "AWS_ENDPOINT_URL": aws.endpoint_url, **variables}
-        configuration = FunctionConfiguration(function, layers.managed_runtime, layers.layers, variables)
+        configuration = FunctionConfiguration(code, layers.managed_runtime, layers.layers, variables)
         # -S: no site-packages; -B: nothing is written beside the programs. What the layers ship has its bytecode.
         command = (str(configuration.python), "-S", "-B", str(PROGRAMS / program), *map(str, (event, *arguments)))
         return Contestant(command, configuration.environment)
@@ -115,7 +117,7 @@ def all_contestants(
     peer = {"PEER_BUCKET": BUCKET, "PEER_KEY": model.key(GRAPH), "PEER_FIELDS": json.dumps(model.fields)}
     return {
         "ours": contestant("ours.py", **settings),
-        "peer": contestant("peer.py", **peer),
+        "peer": contestant("peer.py", code=of_the_peer, **peer),
         "floor": contestant("floor.py", graph, fields),
         "ours_with_sink": contestant("ours.py", **deployed),
         "ours_delivered": contestant("ours_delivered.py", **deployed),

@@ -55,6 +55,8 @@ _AWS_MADE = {
         "s3-bucket",
     },
 }
+_AWS_RENAMED = {"sns subscribe": {"notification-endpoint": "Endpoint"}}
+"""Options that `aws` calls otherwise than the service does."""
 _SERVICES = {"s3api": "s3", "configservice": "config", "deploy": "codedeploy"}
 _SAM = {
     "build": {"parallel", "cached", "use-container", "parameter-overrides", "template-file"},
@@ -190,7 +192,7 @@ def _of_aws(arguments: list[str]) -> str | None:
     if operation not in operations:
         return f"aws {service} has no operation {operation}"
     shape = model.operation_model(operations[operation]).input_shape
-    members = {xform_name(name, "-"): name for name in (shape.members if shape else {})}
+    members = {xform_name(name, "-"): name for name in (shape.members if shape else {})} | _AWS_RENAMED.get(named, {})
     strange = [name for name in asked if name not in members and name.removeprefix("no-") not in members]
     if strange:
         return f"aws {named}: unknown options {', '.join(strange)}"

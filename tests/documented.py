@@ -19,6 +19,8 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _INDENTED = re.compile(r"(?:(?<=\n\n)|\A)(?:(?: {4}|\t)[^\n]*\S[^\n]*\n(?:\n(?= {4}))?)+")
+_OF_THE_PAGE = re.compile(r"^<!-- every command (?P<marker>needs: [^\n]*?) -->$", re.MULTILINE)
+_ITEM = re.compile(r"^ *(?:[-*]|\d+\.) +", re.MULTILINE)
 _HEREDOC = re.compile(r"<<-?['\"]?(\w+)['\"]?([^\n]*)\n.*?^\s*\1$", re.MULTILINE | re.DOTALL)
 _WORDS_BEFORE = {"do", "then", "else", "if", "while", "until", "time", "!", "exec", "nohup", "sudo", "{"}
 
@@ -49,16 +51,31 @@ def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page, in whatever language, and those that are only `INDENTED`."""
     text = page.read_text(encoding="utf-8")
     name = page.relative_to(ROOT).as_posix()
+    of_the_page = _OF_THE_PAGE.search(text)
+    marker = of_the_page["marker"] if of_the_page else None
     found = [
-        Block(name, text.count("\n", 0, match.start("language")) + 1, match["language"], match["text"], match["marker"])
+        Block(
+            name,
+            text.count("\n", 0, match.start("language")) + 1,
+            match["language"],
+            re.sub(f"(?m)^{match['indent']}", "", match["text"]),
+            match["marker"] or marker,
+        )
         for match in _FENCE.finditer(text)
     ]
     bare = _FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
     for match in _INDENTED.finditer(bare):
-        before = bare[: match.start()].rstrip().rsplit("\n", 1)[-1]
-        if not re.match(r"\s*([-*]|\d+\.) ", before):  # what is indented below an item belongs to it
+        # What is indented below an item of a list belongs to it, unless it is indented by four more.
+        items = _ITEM.findall(bare[: match.start()].rstrip().rsplit("\n\n", 1)[-1])
+        found_at = len(match[0]) - len(match[0].lstrip(" "))
+        if not items or found_at >= len(items[-1]) + 4:
             found.append(
-                Block(name, bare.count("\n", 0, match.start()) + 1, INDENTED, re.sub("(?m)^    ", "", match[0]))
+                Block(
+                    name,
+                    bare.count("\n", 0, match.start()) + 1,
+                    INDENTED,
+                    re.sub(f"(?m)^ {{{found_at}}}", "", match[0]),
+                )
             )
     return found
 

@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventscore_cli import costing
-from eventscore_cli.costing import Assumptions, Load, Measured, Setting, bill, cheapest, read_measured, read_prices
+from eventscore_cli.costing import Assumptions, Load, Measured, Setting, bill, cheapest, read_measured
 from eventscore_cli.main import cli
+from eventscore_cli.price_file import read_prices
 
 SHIPPED = Path(costing.__file__).parent
 PRICES = read_prices(SHIPPED / "prices" / "us-east-1.toml")
 MEASURED = Measured(((1, 1.0), (10, 1.9), (100, 6.4)))
-NO_COLDS = Assumptions(cold_starts_per_day=0, warm_ups_per_month=0)
+NO_COLDS = Assumptions(cold_starts_per_day=0, warm_ups_per_month=0, start="plain")
 BUSY = Load(events_per_month=1e9)
 """381 events a second."""
 
@@ -67,6 +68,54 @@ def test_large_events_pay_for_each_64_kib_and_kinesis_rounds_to_a_kib() -> None:
         for size in (1, 1025)
     )
     assert two == pytest.approx(2 * one)
+
+
+def test_a_snapshot_is_paid_for_as_long_as_it_is_kept_and_each_time_it_is_restored() -> None:
+    setting = Setting("kinesis", 100, 1, 1024, "arm64")
+    kept = bill(setting, BUSY, PRICES, MEASURED, Assumptions(cold_starts_per_day=0, snapshots=1)).parts
+    assert kept["Lambda: snapshots"] == pytest.approx(730 * 3600 * PRICES.function.snapshot_per_gb_second)
+    restored = bill(setting, BUSY, PRICES, MEASURED, Assumptions(cold_starts_per_day=24, snapshots=1)).parts
+    assert restored["Lambda: snapshots"] - kept["Lambda: snapshots"] == pytest.approx(
+        730 * PRICES.function.restore_per_gb
+    )
+    assert restored["Lambda: time"] == kept["Lambda: time"], "a restored environment does not initialise"
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_provisioned_environments_are_paid_for_while_they_wait_and_less_while_they_work(
+    architecture: costing.Architecture,
+) -> None:
+    setting = Setting("kinesis", 100, 1, 1024, architecture)
+    plain, ready = (
+        bill(setting, BUSY, PRICES, MEASURED, Assumptions(cold_starts_per_day=0, start=start, provisioned=3)).parts
+        for start in ("plain", "provisioned")
+    )
+    waiting = getattr(PRICES.function, f"ready_{architecture}_per_gb_second")
+    assert ready["Lambda: provisioned"] == pytest.approx(3 * 730 * 3600 * waiting)
+    assert ready["Lambda: time"] < plain["Lambda: time"]
+
+
+def test_kafka_pollers_are_paid_for_by_fours_and_not_at_all_in_on_demand_mode() -> None:
+    setting = Setting("kafka", 100, 1, 1769, "arm64")
+    none, one, four, five = (
+        bill(setting, BUSY, PRICES, MEASURED, Assumptions(kafka_pollers=pollers)).parts[
+            "source: Kafka pollers (without brokers)"
+        ]
+        for pollers in (0, 1, 4, 5)
+    )
+    assert none == 0
+    assert one == four == pytest.approx(730 * PRICES.function.kafka_poller_unit_hour)
+    assert five == pytest.approx(2 * one)
+
+
+def test_enhanced_fan_out_changes_the_price_of_what_a_stream_gives_out() -> None:
+    setting = Setting("kinesis", 100, 1, 1769, "arm64")
+    shared, own = (
+        bill(setting, BUSY, PRICES, MEASURED, Assumptions(fan_out=fan_out)).parts["source: Kinesis data in and out"]
+        for fan_out in (False, True)
+    )
+    more = PRICES.kinesis.per_gb_fan_out - PRICES.kinesis.per_gb_out
+    assert own - shared == pytest.approx(1e9 * 1024 / 1e9 * more)
 
 
 def test_a_quiet_stream_does_not_fill_its_batches() -> None:

@@ -457,7 +457,15 @@ def test_a_contract_that_was_deployed_answers_where_the_store_is_silent(
     assert warm.scored(function) == ["v1", "v1"]
 
 
-@pytest.mark.parametrize("content", [None, b"format = 99", RULE.replace(b'"small"', b'"large"', 1)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"format = 99",
+        RULE.replace(b'"small"', b'"large"', 1),
+        RULE.replace(b"[fallback]", b"[fallback]\nscores = { a = 1 }"),
+    ],
+)
 def test_a_deployed_contract_that_is_no_help_is_told_of(
     warm: Warm, tmp_path: Path, emitted: Emitted, content: bytes | None
 ) -> None:
@@ -515,14 +523,16 @@ SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 
 
 def test_a_snapshot_holds_the_model_and_a_restored_one_catches_up_before_its_first_event(
-    warm: Warm, hooks: tuple[list[Any], list[Any]]
+    warm: Warm, hooks: tuple[list[Any], list[Any]], emitted: Emitted
 ) -> None:
     function = warm.start(**SNAP_START)
     call(hooks[0])
     loaded = len(warm.server.asked_for(GRAPH))
     assert loaded == 1
     warm.publish("v2", bias=0.5)
+    emitted()
     call(hooks[1])  # the clock of the snapshot need not have moved
+    assert [(line["Restored"], line["version"]) for line in emitted() if "Restored" in line] == [([1], "v2")]
     assert warm.scored(function) == ["v2", "v2"]
 
 

@@ -97,4 +97,4 @@ def test_the_function_imports_the_core_and_nothing_else() -> None:
             imported |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module))
-    assert imported == {"typing", "eventscore.function"}
+    assert imported == {"gc", "typing", "eventscore.function"}

@@ -32,6 +32,21 @@ def powertools(
     document.flush_metrics()
 
 
+def test_a_sum_over_a_dimension_is_a_second_set_as_powertools_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    lines().write({"source": "sqs"}, {"Received": (COUNT, 3)}, {}, summed_over=("source",))
+    ours = json.loads(capsys.readouterr().out)
+    document = EphemeralMetrics(namespace="space", service="scorer")
+    for name, of in {"model": "small", "source": "sqs"}.items():
+        document.add_dimension(name, of)
+    document.add_dimensions(model="small", service="scorer")
+    document.add_metric(name="Received", unit=COUNT, value=3)
+    document.flush_metrics()
+    theirs = json.loads(capsys.readouterr().out)
+    assert ours["_aws"].pop("Timestamp") <= theirs["_aws"].pop("Timestamp")
+    assert ours == theirs
+    assert ours["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["model", "source", "service"], ["model", "service"]]
+
+
 def lines(environment: Mapping[str, str] | None = None) -> MetricLines:
     return MetricLines("space", "scorer", {"model": "small"}, environment or {})
 

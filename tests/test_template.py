@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+import cloudformation
+from cloudformation import Stack
 from eventscore import settings
 from eventscore.delivery import idempotency
 from eventscore.store.versions import CHANNEL_NAMES
@@ -39,7 +41,12 @@ ENVIRONMENT = {
     "PYDANTIC_DISABLE_PLUGINS",
 }
 MAY_NAME_ANY_RESOURCE = {
-    # The pollers' network interfaces in the cluster's VPC: EC2 knows no narrower resource before they exist.
+    # X-Ray has no resources.
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+    # Network interfaces in a VPC: EC2 knows no narrower resource before they exist.
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
     "ec2:DeleteNetworkInterface",
     "ec2:DescribeNetworkInterfaces",
@@ -49,27 +56,9 @@ MAY_NAME_ANY_RESOURCE = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as their long ones: ``!Ref X`` as ``{"Ref": "X"}``."""
-
-
-def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    if isinstance(node, yaml.MappingNode):
-        return {name: loader.construct_mapping(node, deep=True)}
-    assert isinstance(node, yaml.ScalarNode)
-    return {name: loader.construct_scalar(node)}
-
-
-_Loader.add_multi_constructor("!", _intrinsic)
-
-
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), _Loader)
-    return loaded
+    return cloudformation.load(ROOT / "template.yaml")
 
 
 def properties(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
@@ -107,6 +96,47 @@ def test_no_key_is_trusted_by_default(template: dict[str, Any]) -> None:
     assert [name for name, parameter in template["Parameters"].items() if "Default" not in parameter] == ["TrustedKeys"]
 
 
+def test_snap_start_and_provisioned_concurrency_exclude_each_other(template: dict[str, Any]) -> None:
+    by_default = Stack(template)
+    assert by_default.broken_rules() == []
+    assert by_default.resources["ScoreFunction"]["Properties"]["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert "ProvisionedConcurrencyConfig" not in by_default.resources["ScoreFunction"]["Properties"]
+    provisioned = Stack(template, EnableSnapStart="false", ProvisionedConcurrency="3")
+    assert provisioned.broken_rules() == []
+    function = provisioned.resources["ScoreFunction"]["Properties"]
+    assert function["SnapStart"] == {"ApplyOn": "None"}
+    assert function["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "3"}
+    [refusal] = Stack(template, EnableSnapStart="true", ProvisionedConcurrency="3").broken_rules()
+    assert "EnableSnapStart=false" in refusal
+
+
+def test_every_parameter_of_the_function_makes_another_version(template: dict[str, Any]) -> None:
+    """SAM names a version by what stands in the function, but for the values of parameters: those it sees in the description only."""
+    function = template["Resources"]["ScoreFunction"]["Properties"]
+    # Capacity is no part of a version; the digest stands for all of them.
+    not_of_a_version = {"ReservedConcurrency", "ProvisionedConcurrency", "VersionDigest"}
+    seen = set(cloudformation.referenced(function["Description"]))
+    settings_of_a_version = {
+        name for part, value in function.items() if part != "Description" for name in parameters_behind(template, value)
+    }
+    assert len(settings_of_a_version) > 20
+    assert settings_of_a_version - not_of_a_version <= seen
+    assert (
+        Stack(template).resources["ScoreFunction"]["Properties"]["Description"] == "Scores every event of its sources"
+    )
+    assert all(
+        template["Resources"][name]["Properties"]["PublishLambdaVersion"] for name in ("RuntimeLayer", "CoreLayer")
+    )
+
+
+def parameters_behind(template: dict[str, Any], node: object) -> set[str]:
+    """The parameters that a part of the template hangs on, through conditions, too."""
+    names = set(cloudformation.referenced(node))
+    for name in names & template["Conditions"].keys():
+        names |= parameters_behind(template, template["Conditions"][name])
+    return names & template["Parameters"].keys()
+
+
 def test_the_function_follows_any_channel_that_a_store_knows(template: dict[str, Any]) -> None:
     assert template["Parameters"]["Channel"]["AllowedValues"] == list(CHANNEL_NAMES)
 
@@ -116,6 +146,7 @@ def test_every_source_stands_behind_a_condition_and_reports_single_failures(temp
     assert mappings.keys() == {"SqsMapping", "KinesisMapping", "MskMapping", "SelfManagedKafkaMapping"}
     for name, mapping in mappings.items():
         assert template["Resources"][name]["Condition"] == f"Use{name.removesuffix('Mapping')}"
+        assert mapping["FunctionName"] == {"Ref": "ScoreFunction.Alias"}
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["BatchSize"] > 10
         assert mapping["MaximumBatchingWindowInSeconds"] >= 1, "Lambda demands a window for more than 10 records"
@@ -149,10 +180,14 @@ def test_avro_and_protobuf_on_kafka_reach_the_function_as_json(template: dict[st
 
 
 def test_a_message_stays_invisible_for_six_timeouts_and_then_goes_to_the_dead_letters(template: dict[str, Any]) -> None:
-    [function] = properties(template, "AWS::Serverless::Function").values()
-    queue = properties(template, "AWS::SQS::Queue")["EventQueue"]
-    assert queue["VisibilityTimeout"] == 6 * function["Timeout"]
-    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "EventDeadLetterQueue.Arn"}
+    allowed = template["Parameters"]["TimeoutSeconds"]["AllowedValues"]
+    assert len(allowed) > 3
+    for timeout_s in allowed:
+        stack = Stack(template, TimeoutSeconds=str(timeout_s))
+        queue = stack.of_type("AWS::SQS::Queue")["EventQueue"]
+        assert stack.resources["ScoreFunction"]["Properties"]["Timeout"] == str(timeout_s)
+        assert queue["VisibilityTimeout"] == 6 * timeout_s
+        assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "<EventDeadLetterQueue.Arn>"
 
 
 def test_all_that_holds_events_or_models_is_encrypted_and_refuses_plain_http(template: dict[str, Any]) -> None:
@@ -210,9 +245,14 @@ def test_the_table_of_sent_events_is_the_one_that_the_function_reads(template: d
 def test_the_kafka_client_is_carried_only_where_it_is_asked_for(template: dict[str, Any]) -> None:
     assert template["Parameters"]["EnableKafkaSink"]["Default"] == "false"
     assert template["Resources"]["KafkaLayer"]["Condition"] == "UseKafkaSink"
-    [function] = properties(template, "AWS::Serverless::Function").values()
-    _, with_kafka, without = function["Layers"]["Fn::If"]
-    assert with_kafka == [*without, {"Ref": "KafkaLayer"}]
+    carried = {
+        wanted: Stack(template, EnableKafkaSink=wanted).resources["ScoreFunction"]["Properties"]["Layers"]
+        for wanted in ("false", "true")
+    }
+    assert carried == {
+        "false": ["<RuntimeLayer>", "<CoreLayer>"],
+        "true": ["<RuntimeLayer>", "<CoreLayer>", "<KafkaLayer>"],
+    }
 
 
 def test_the_function_reads_its_own_model_and_writes_no_object(template: dict[str, Any]) -> None:

@@ -19,14 +19,14 @@ from eventscore_cli.costing import (
     Load,
     Setting,
     Source,
-    Unreadable,
+    Start,
     bill,
     cheapest,
     endpoint,
     read_measured,
-    read_prices,
     with_source,
 )
+from eventscore_cli.price_file import Unreadable, read_prices
 
 _DATA = Path(str(resources("eventscore_cli")))
 _PRICES = _DATA / "prices" / "us-east-1.toml"
@@ -67,6 +67,24 @@ _count = click.IntRange(min=1)
     "--cold-starts-per-day", type=click.FloatRange(min=0), default=50.0, show_default=True, help="New environments."
 )
 @click.option("--cold-start-ms", type=_positive, default=900.0, show_default=True, help="At one whole CPU.")
+@click.option(
+    "--start",
+    type=click.Choice(get_args(Start)),
+    default="snap-start",
+    show_default=True,
+    help="How environments start: as the template has it, with provisioned concurrency, or with nothing but warm-ups.",
+)
+@click.option(
+    "--provisioned", type=_count, default=2, show_default=True, help="Environments, with --start provisioned."
+)
+@click.option(
+    "--kafka-pollers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Provisioned pollers of a Kafka mapping; 0: its on-demand mode, without partial batch responses.",
+)
+@click.option("--fan-out", is_flag=True, help="Enhanced fan-out for Kinesis.")
 @click.option("--slo-ms", type=_positive, default=2000.0, show_default=True, help="Longest wait for an answer.")
 @click.option(
     "--measured",
@@ -87,6 +105,10 @@ def command(
     sink_call_ms: float,
     cold_starts_per_day: float,
     cold_start_ms: float,
+    start: Start,
+    provisioned: int,
+    kafka_pollers: int,
+    fan_out: bool,
     slo_ms: float,
     measured: Path | None,
     prices: Path | None,
@@ -106,7 +128,15 @@ def command(
     except Unreadable as error:
         raise click.ClickException(str(error)) from None
     load = Load(events_per_month, event_bytes, answer_bytes)
-    given = Assumptions(sink_call_ms=sink_call_ms, cold_starts_per_day=cold_starts_per_day, cold_start_ms=cold_start_ms)
+    given = Assumptions(
+        sink_call_ms=sink_call_ms,
+        cold_starts_per_day=cold_starts_per_day,
+        cold_start_ms=cold_start_ms,
+        start=start,
+        provisioned=provisioned,
+        kafka_pollers=kafka_pollers,
+        fan_out=fan_out,
+    )
     asked = Setting(source or "kinesis", batch, window, memory, architecture)
     chosen = (source,) if source else SOURCES
     bills = [bill(with_source(asked, each), load, dated, times, given) for each in chosen]

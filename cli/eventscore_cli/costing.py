@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from eventscore_cli.price_file import Prices, Unreadable
 
 HOURS_PER_MONTH = 730
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
@@ -26,82 +25,12 @@ MEMORIES_MB = (512, 1024, FULL_CORE_MB)
 BATCHES = (1, 10, 100, 1_000, 10_000)
 WINDOWS_S = (0, 1, 5, 20)
 
+POLLERS_PER_UNIT = 4
+"""Kafka pollers of 5 MB/s that one Event Poller Unit of 20 MB/s holds."""
+
 Source = Literal["sqs", "kinesis", "kafka"]
+Start = Literal["snap-start", "provisioned", "plain"]
 Architecture = Literal["arm64", "x86_64"]
-_Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Lambda(_Section):
-    per_million_requests: _Price
-    arm64_per_gb_second: _Price
-    x86_64_per_gb_second: _Price
-    kafka_poller_unit_hour: _Price
-
-
-class _Sqs(_Section):
-    per_million_requests: _Price
-    bytes_per_request: Annotated[int, Field(gt=0)]
-
-
-class _Kinesis(_Section):
-    on_demand_stream_hour: _Price
-    per_gb_in: _Price
-    per_gb_out: _Price
-    bytes_per_record: Annotated[int, Field(gt=0)]
-
-
-class _CloudWatch(_Section):
-    per_gb_of_logs: _Price
-    per_metric_month: _Price
-    per_alarm_month: _Price
-
-
-class _S3(_Section):
-    per_million_gets: _Price
-    per_gb_month: _Price
-
-
-class _Scheduler(_Section):
-    per_million_invocations: _Price
-
-
-class _SageMaker(_Section):
-    instance_hour: dict[str, _Price]
-
-
-class Prices(BaseModel):
-    """A price file: dollars, and the region and the day that they are of."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    region: str
-    as_of: str
-    function: _Lambda = Field(alias="lambda")
-    sqs: _Sqs
-    kinesis: _Kinesis
-    cloudwatch: _CloudWatch
-    s3: _S3
-    scheduler: _Scheduler
-    sagemaker: _SageMaker
-
-
-class Unreadable(ValueError):
-    """A price file or a benchmark's output cannot be read; the message says why."""
-
-
-def read_prices(path: Path) -> Prices:
-    """The prices in a TOML file. Raises ``Unreadable``."""
-    try:
-        return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise Unreadable(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"{path}: expected a price file: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -167,17 +96,27 @@ class Setting:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What neither prices nor benchmarks say; each can be told on the command line."""
+    """What neither prices nor benchmarks say; what a person would change can be told on the command line.
+
+    ``start``: what an environment begins with (a snapshot, as the template has it; provisioned concurrency; nothing). ``kafka_pollers``: 0
+    is the mapping's on-demand mode, which is not charged. ``alarm_metrics``: metrics in the alarms, those of a formula one by one.
+    """
 
     sink_call_ms: float = 8.0
     sink_threads: int = 4
     log_bytes_per_invocation: int = 1_300
     metrics: int = 24
-    alarms: int = 12
+    alarm_metrics: int = 12
+    composite_alarms: int = 0
+    dashboards: int = 3
     cold_starts_per_day: float = 50.0
     cold_start_ms: float = 900.0
+    start: Start = "snap-start"
+    snapshots: int = 2
+    provisioned: int = 2
     warm_ups_per_month: float = 8_760.0
-    poller_units: int = 1
+    kafka_pollers: int = 1
+    fan_out: bool = False
     poll_s: float = 0.2
 
 
@@ -207,19 +146,21 @@ def bill(setting: Setting, load: Load, prices: Prices, measured: Measured, given
     sink_ms = math.ceil(calls / min(given.sink_threads, calls)) * given.sink_call_ms
     busy_ms = math.ceil(measured.milliseconds(in_batch) * slower + sink_ms)
     colds = given.cold_starts_per_day * HOURS_PER_MONTH / 24
-    gb_seconds = (invocations * busy_ms + colds * given.cold_start_ms * slower) / 1000 * setting.memory_mb / 1024
-    per_gb_second = getattr(prices.function, f"{setting.architecture}_per_gb_second")
+    # Neither a snapshot nor an environment that stands ready needs to be kept warm.
+    warm_ups = given.warm_ups_per_month if given.start == "plain" else 0.0
     parts = {
-        "Lambda: time": gb_seconds * per_gb_second,
-        "Lambda: requests": _millions(invocations + given.warm_ups_per_month) * prices.function.per_million_requests,
+        **_function(setting, invocations * busy_ms, colds * given.cold_start_ms * slower, colds, prices, given),
+        "Lambda: requests": _millions(invocations + warm_ups) * prices.function.per_million_requests,
         **_source(setting, load, in_batch, prices, given),
         "sink and reject queue (SQS)": _sqs_requests(load.events_per_month, load.answer_bytes, prices)
         * (1 + load.rejected_share),
         "logs": invocations * given.log_bytes_per_invocation / _GB * prices.cloudwatch.per_gb_of_logs,
-        "metrics and alarms": given.metrics * prices.cloudwatch.per_metric_month
-        + given.alarms * prices.cloudwatch.per_alarm_month,
+        "metrics": given.metrics * prices.cloudwatch.per_metric_month,
+        "alarms and dashboards": given.alarm_metrics * prices.cloudwatch.per_alarm_month
+        + given.composite_alarms * prices.cloudwatch.per_composite_alarm_month
+        + given.dashboards * prices.cloudwatch.per_dashboard_month,
         "S3 and warm-up": _millions(colds * 6) * prices.s3.per_million_gets
-        + _millions(given.warm_ups_per_month) * prices.scheduler.per_million_invocations,
+        + _millions(warm_ups) * prices.scheduler.per_million_invocations,
     }
     gathering_s = min(wait_s, setting.batch / load.per_second)
     return Bill(setting, parts, in_batch, gathering_s * 1000 + busy_ms)
@@ -249,6 +190,30 @@ def with_source(setting: Setting, source: Source) -> Setting:
     return moved if moved.allowed else replace(moved, window_s=1)
 
 
+def _function(
+    setting: Setting, busy_ms: float, starting_ms: float, starts: float, prices: Prices, given: Assumptions
+) -> dict[str, float]:
+    """What Lambda charges for the function's time in a month, and for how its environments start."""
+    gigabytes = setting.memory_mb / 1024
+    rates = prices.function
+    per_gb_second = {"arm64": rates.arm64_per_gb_second, "x86_64": rates.x86_64_per_gb_second}[setting.architecture]
+    match given.start:
+        case "plain":
+            return {"Lambda: time": (busy_ms + starting_ms) / 1000 * gigabytes * per_gb_second}
+        case "snap-start":
+            kept = given.snapshots * SECONDS_PER_MONTH * gigabytes * rates.snapshot_per_gb_second
+            restored = starts * gigabytes * rates.restore_per_gb
+            return {"Lambda: time": busy_ms / 1000 * gigabytes * per_gb_second, "Lambda: snapshots": kept + restored}
+        case "provisioned":
+            arm = setting.architecture == "arm64"
+            busy = rates.provisioned_arm64_per_gb_second if arm else rates.provisioned_x86_64_per_gb_second
+            ready = rates.ready_arm64_per_gb_second if arm else rates.ready_x86_64_per_gb_second
+            return {
+                "Lambda: time": busy_ms / 1000 * gigabytes * busy,
+                "Lambda: provisioned": given.provisioned * SECONDS_PER_MONTH * gigabytes * ready,
+            }
+
+
 def _source(setting: Setting, load: Load, in_batch: float, prices: Prices, given: Assumptions) -> dict[str, float]:
     match setting.source:
         case "sqs":
@@ -259,12 +224,14 @@ def _source(setting: Setting, load: Load, in_batch: float, prices: Prices, given
         case "kinesis":
             rounded = math.ceil(load.event_bytes / prices.kinesis.bytes_per_record) * prices.kinesis.bytes_per_record
             gigabytes = load.events_per_month * rounded / _GB
+            out = prices.kinesis.per_gb_fan_out if given.fan_out else prices.kinesis.per_gb_out
             return {
                 "source: Kinesis stream (on demand)": prices.kinesis.on_demand_stream_hour * HOURS_PER_MONTH,
-                "source: Kinesis data in and out": gigabytes * (prices.kinesis.per_gb_in + prices.kinesis.per_gb_out),
+                "source: Kinesis data in and out": gigabytes * (prices.kinesis.per_gb_in + out),
             }
         case "kafka":
-            hours = given.poller_units * HOURS_PER_MONTH
+            units = math.ceil(given.kafka_pollers / POLLERS_PER_UNIT)
+            hours = units * HOURS_PER_MONTH
             return {"source: Kafka pollers (without brokers)": hours * prices.function.kafka_poller_unit_hour}
 
 

@@ -15,6 +15,7 @@ from importlib import metadata
 import click
 
 from eventscore.errors import EventscoreError
+from eventscore_cli.aws_problems import aws_problem
 from eventscore_local.errors import LocalError
 
 _COMMANDS = {
@@ -26,6 +27,7 @@ _COMMANDS = {
     "publish": "eventscore_cli.publish",
     "versions": "eventscore_cli.versions",
     "promote": "eventscore_cli.promote",
+    "replay": "eventscore_cli.replay",
     "score": "eventscore_cli.score",
     "cost": "eventscore_cli.cost",
     "demo": "eventscore_cli.demo",
@@ -83,5 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader went away (`eventscore ... | head`); the interpreter must not complain of it while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        problem = aws_problem(error)
+        if problem is None:
+            raise
+        click.echo(f"Error: {problem}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -9,12 +9,14 @@ import click
 
 from eventscore.store.versions import CHANNEL_NAMES
 from eventscore_cli.options import signing_key_option, store_option, trusted_keys_option
+from eventscore_cli.place import find_place, stack_option
 from eventscore_cli.publishing import Publisher
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @store_option
+@stack_option
 @signing_key_option()
 @click.option(
     "--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="Point this channel at the new version, too."
@@ -27,7 +29,13 @@ from eventscore_cli.publishing import Publisher
     help="The run's test table (or the one table that it split), if the live version was tested on another.",
 )
 def command(
-    run: Path, store: str, signing_key: Path, channel: str | None, trusted_keys: Sequence[str], test: Path | None
+    run: Path,
+    store: str,
+    stack: str | None,
+    signing_key: Path,
+    channel: str | None,
+    trusted_keys: Sequence[str],
+    test: Path | None,
 ) -> None:
     """Sign the finished RUN (a folder that `eventscore train` made) and write it to the model store.
 
@@ -37,7 +45,9 @@ def command(
 
     \b
     Example: eventscore publish runs/20261121T101500Z-1a2b3c4d --store s3://my-models --promote live
+             eventscore publish runs/20261121T101500Z-1a2b3c4d --stack eventscore --signing-key signing.pem
     """
     from eventscore_training.run import load_run
 
-    Publisher.ready(store, signing_key, trusted_keys).publish(load_run(run), channel, test)
+    place = find_place(stack, store, trusted_keys)
+    Publisher.ready(place, signing_key, channel).publish(load_run(run), channel, test)

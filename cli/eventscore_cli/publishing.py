@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,13 @@ import click
 
 from eventscore.artifact import load_artifact
 from eventscore.errors import SettingsInvalid
-from eventscore.signing import Ed25519Signer, Ed25519Verifier, parse_trusted_keys
+from eventscore.signing import Ed25519Signer, Ed25519Verifier, key_id, parse_trusted_keys
 from eventscore.store.location import open_store
 from eventscore.store.objects import ObjectStore
 from eventscore.store.versions import ModelVersions
 from eventscore_cli.options import verifier
+from eventscore_cli.place import Place
+from eventscore_cli.stack import Stack, StackUnusable
 
 if TYPE_CHECKING:
     from eventscore_training.run import TrainedVersion
@@ -29,27 +30,35 @@ class Publisher:
     signer: Ed25519Signer
     trusts: Ed25519Verifier
     told: bool
+    place: Place
 
     @classmethod
-    def ready(cls, store: str, signing_key: Path, trusted_keys: Sequence[str]) -> Publisher:
-        """Open the store and read the key.
+    def ready(cls, place: Place, signing_key: Path, channel: str | None) -> Publisher:
+        """Open the store and read the key. ``channel`` is what will point at the version, None for nothing.
 
         Raises:
             StoreError, SettingsInvalid: one of them cannot be used.
+            StackUnusable: a channel of the stack shall point at what its function would refuse.
 
         """
         signer = Ed25519Signer.from_file(signing_key)
-        objects = open_store(store)
+        objects = open_store(place.store)
+        # Said before a version is written that the function would refuse. Without a channel it is no fault: the stack may
+        # come to trust a new key after the first version that is signed with it.
+        if place.stack is not None and channel is not None:
+            _refuse_a_stranger(signer, place.stack)
         # Those who will load it; they are asked about the live version, too, where the gates compare with it.
         try:
-            return cls(objects, signer, verifier(trusted_keys), told=True)
+            return cls(objects, signer, verifier(place.trusted_keys), told=True, place=place)
         except SettingsInvalid:
-            return cls(objects, signer, Ed25519Verifier(parse_trusted_keys(signer.public_key)), told=False)
+            own = Ed25519Verifier(parse_trusted_keys(signer.public_key))
+            return cls(objects, signer, own, told=False, place=place)
 
     def publish(self, run: TrainedVersion, channel: str | None, test: Path | None = None) -> None:
         """Sign ``run``, write it, and point ``channel`` at it if one is named. Raises as the training job's ``publish``."""
         from eventscore_training.publish import publish
 
+        self.place.model(run.report.model)
         manifest = publish(run, self.objects, self.signer, self.trusts, test)
         click.echo(f"published {manifest.model} {manifest.version} to {self.objects.url}")
         if channel is None:
@@ -62,3 +71,13 @@ class Publisher:
         load_artifact(versions, manifest.version, self.trusts)
         versions.promote(manifest.version, channel, seen)
         click.echo(f"{channel} -> {manifest.version}")
+
+
+def _refuse_a_stranger(signer: Ed25519Signer, stack: Stack) -> None:
+    trusted = parse_trusted_keys(stack.trusted_keys)
+    (own,) = parse_trusted_keys(signer.public_key)
+    if own not in trusted:
+        raise StackUnusable(
+            f"stack {stack.name}: expected a signing key that it trusts ({', '.join(map(key_id, trusted))}), got {key_id(own)}; "
+            "its function would refuse the version: sign with another key, or deploy with this one in TrustedKeys first"
+        )

@@ -21,6 +21,7 @@ from eventscore.signing import Ed25519Verifier
 from eventscore.store.location import open_store
 from eventscore.store.versions import CHANNEL_NAMES, LIVE, ModelVersions
 from eventscore_cli.options import store_option, trusted_keys_option, verifier
+from eventscore_cli.place import find_place, stack_option
 
 _BATCH = 5_000
 _OTHER_TABLES = {".csv", ".tsv", ".xlsx", ".feather", ".arrow", ".avro"}
@@ -30,7 +31,7 @@ _Message = tuple[int, bytes]
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", required=True, help="The model's name in the store.")
+@click.option("--model", help="The model's name in the store. [default with --stack: its main model]")
 @click.option("--version", help="The version to score with. [default: the one that --channel points at]")
 @click.option(
     "--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True, help="The channel to score with."
@@ -44,15 +45,17 @@ _Message = tuple[int, bytes]
     help="What was rejected: line (or row), reason, field and detail of each (JSON Lines).",
 )
 @store_option
+@stack_option
 @trusted_keys_option
 def command(
     file: Path,
-    model: str,
+    model: str | None,
     version: str | None,
     channel: str,
     output: IO[bytes],
     rejects: IO[bytes] | None,
     store: str,
+    stack: str | None,
     trusted_keys: Sequence[str],
 ) -> None:
     """Score FILE (JSON Lines, or Parquet by its suffix .parquet) with a stored version.
@@ -70,7 +73,11 @@ def command(
         raise click.UsageError(f"--output and --rejects both name {rejects.name}; one would write over the other")
     if file.suffix.lower() in _OTHER_TABLES:
         raise click.UsageError(f"{file}: expected JSON Lines or Parquet, got a name that ends in {file.suffix}")
-    artifact = _artifact(ModelVersions(open_store(store), model), version, channel, verifier(trusted_keys))
+    if model is None and stack is None:
+        raise click.UsageError("Missing option '--model' (only --stack knows it without)")
+    place = find_place(stack, store, trusted_keys)
+    versions = ModelVersions(open_store(place.store), place.model(model))
+    artifact = _artifact(versions, version, channel, verifier(place.trusted_keys))
     total, messages = _messages(file, artifact.contract.label_fields)
     encode = msgspec.json.Encoder().encode
     reasons: Counter[str] = Counter()

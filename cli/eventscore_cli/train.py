@@ -13,6 +13,7 @@ from rich.table import Table
 from eventscore.settings import SIGNING_KEY
 from eventscore.store.versions import CHANNEL_NAMES
 from eventscore_cli.options import signing_key_option, trusted_keys_option
+from eventscore_cli.place import find_place, stack_option
 from eventscore_cli.publishing import Publisher
 from eventscore_training.figures import TITLES
 
@@ -52,8 +53,11 @@ class _Interrupted(click.ClickException):
     metavar="LOCATION",
     help="Publish the version there, if it passes its gates: a folder, or s3://bucket[/prefix]. Needs --signing-key.",
 )
+@stack_option
 @signing_key_option(required=False)
-@click.option("--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="With --store: point this channel at it.")
+@click.option(
+    "--promote", "channel", type=click.Choice(CHANNEL_NAMES), help="With --store or --stack: point this channel at it."
+)
 @trusted_keys_option
 def command(
     configuration: Path | None,
@@ -62,6 +66,7 @@ def command(
     seed: int | None,
     device: str | None,
     store: str | None,
+    stack: str | None,
     signing_key: Path | None,
     channel: str | None,
     trusted_keys: Sequence[str],
@@ -69,7 +74,7 @@ def command(
     """Train a version as TRAINING.TOML says: from a table and a contract to one calibrated int8 graph.
 
     The run's folder then holds the version, unsigned, with its report.html. `eventscore publish` signs it and writes it
-    to the model store; --store does so at once. Needs the train extra: pip install 'eventscore[train]'. A SIGTERM (a
+    to the model store; --store or --stack does so at once. Needs the train extra: pip install 'eventscore[train]'. A SIGTERM (a
     spot machine that is taken away) leaves a checkpoint and ends with exit code 75.
 
     \b
@@ -88,7 +93,7 @@ def command(
         raise click.UsageError("expected TRAINING.TOML or --resume FOLDER")
     if unfinished is not None and overrides:
         raise click.UsageError("--resume goes on with the settings that the training began with; leave the others out")
-    publisher = _publisher(store, signing_key, channel, trusted_keys)
+    publisher = _publisher(stack, store, signing_key, channel, trusted_keys)
     # Before torch, whose import takes seconds.
     config = None if configuration is None else load_training_config(configuration, overrides)
     wait_asleep()
@@ -137,15 +142,15 @@ def command(
 
 
 def _publisher(
-    store: str | None, signing_key: Path | None, channel: str | None, trusted_keys: Sequence[str]
+    stack: str | None, store: str | None, signing_key: Path | None, channel: str | None, trusted_keys: Sequence[str]
 ) -> Publisher | None:
     """A key or a store that cannot be used is told before the training, not after it."""
-    if store is None:
+    if store is None and stack is None:
         if channel is not None:
-            raise click.UsageError("--promote needs --store: a channel points at a version in a store")
+            raise click.UsageError("--promote needs --store or --stack: a channel points at a version in a store")
         return None
     if signing_key is None:
         raise click.UsageError(
-            f"--store needs --signing-key FILE (or {SIGNING_KEY}): only signed versions are published"
+            f"{'--stack' if store is None else '--store'} needs --signing-key FILE (or {SIGNING_KEY}): only signed versions are published"
         )
-    return Publisher.ready(store, signing_key, trusted_keys)
+    return Publisher.ready(find_place(stack, store or "", trusted_keys), signing_key, channel)

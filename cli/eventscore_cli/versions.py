@@ -14,24 +14,31 @@ from eventscore.signing import Ed25519Verifier
 from eventscore.store.location import open_store
 from eventscore.store.versions import ModelVersions
 from eventscore_cli.options import store_option, trusted_keys_option, verifier
+from eventscore_cli.place import find_place, stack_option
 from eventscore_training.figures import TITLES, compared_figures
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @store_option
+@stack_option
 @trusted_keys_option
-def command(model: str, store: str, trusted_keys: Sequence[str]) -> None:
+def command(model: str | None, store: str, stack: str | None, trusted_keys: Sequence[str]) -> None:
     """List the versions of MODEL: when they were made, how good they are, who signed them, which channel points at them.
+
+    With --stack MODEL may be left out: it is the stack's main model.
 
     \b
     Example: eventscore versions flight-delay
+             eventscore versions --stack eventscore
     """
-    versions = ModelVersions(open_store(store), model)
+    place = find_place(stack, store, trusted_keys)
+    model = place.model(model)
+    versions = ModelVersions(open_store(place.store), model)
     names = versions.versions()
     if not names:
         raise click.ClickException(f"{versions.store.url} holds no version of {model!r}")
-    trusted = verifier(trusted_keys)
+    trusted = verifier(place.trusted_keys)
     channels = versions.channels().versions
     found: dict[str, tuple[Manifest, str] | str] = {}
     for name in names:

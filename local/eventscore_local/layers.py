@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -36,8 +36,23 @@ def build_for_host(root: Path, python: Path = Path(sys.executable)) -> HostLayer
     cache = root / "build" / "host-layers"
     return HostLayers(
         layers=(_core_layer(root, cache), _runtime_layer(root, cache, python)),
-        managed_runtime=_managed_runtime(root, cache, python),
+        managed_runtime=installed(root, "managed-runtime", _MANAGED_RUNTIME, python),
     )
+
+
+def installed(root: Path, name: str, distributions: Sequence[str], python: Path = Path(sys.executable)) -> Path:
+    """A folder ``build/host-layers/<name>-...`` with distributions and all that they need, at the versions that are installed here.
+
+    Raises BuildFailed.
+    """
+    requirements = [f"{one}=={metadata.version(one)}" for one in distributions]
+    folder = root / "build" / "host-layers" / f"{name}-{_digest(*(one.encode() for one in requirements))}"
+
+    def build(target: Path) -> None:
+        install = [_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--only-binary", ":all:"]
+        _run([*install, "--python", python, "--target", target, *requirements], root)
+
+    return _once(folder, build)
 
 
 def _core_layer(root: Path, cache: Path) -> Path:
@@ -61,17 +76,6 @@ def _runtime_layer(root: Path, cache: Path, python: Path) -> Path:
 
     def build(target: Path) -> None:
         _run(["make", "-C", recipe, "host", f"ARTIFACTS_DIR={target}", f"PYTHON={python}", f"UV={_uv()}"], root)
-
-    return _once(folder, build)
-
-
-def _managed_runtime(root: Path, cache: Path, python: Path) -> Path:
-    requirements = [f"{name}=={metadata.version(name)}" for name in _MANAGED_RUNTIME]
-    folder = cache / f"managed-runtime-{_digest(*(one.encode() for one in requirements))}"
-
-    def build(target: Path) -> None:
-        install = [_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--only-binary", ":all:"]
-        _run([*install, "--python", python, "--target", target, *requirements], root)
 
     return _once(folder, build)
 

@@ -35,6 +35,8 @@ WORDS: Final[Mapping[str, str]] = {
     "ColdStartSession": "ONNX Runtime's session.",
     "ColdStartGolden": "The version's golden events.",
     "ColdStartTotal": "From the start of the process to the model being ready.",
+    "Restored": "An environment was started from its snapshot (SnapStart).",
+    "ModelAgeDays": "Days since the version that begins to answer was made; at each cold start, restore and replacement.",
     "ModelLoadFailed": "A version, or the pointer to one, could not be had; the log says why, and who answers meanwhile.",
     "ModelLoaded": "Another version answers from now on in a warm environment.",
     "FallbackAnswers": "Events that the contract's fallback rule answered.",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from eventscore_website import (
     command_reference,
+    dialect,
     key_reference,
     metric_reference,
     navigation,
@@ -43,7 +44,7 @@ def write_pages(root: Path, build: Path) -> list[str]:
     root, docs = root.resolve(), root.resolve() / "docs"
     linked = Shown(root)
     pages = {
-        name: needs.shown(linked.rewritten(page.read_text(encoding="utf-8"), name, page))
+        name: dialect.translated(needs.shown(linked.rewritten(page.read_text(encoding="utf-8"), name, page)))
         for page in sorted(docs.rglob("*.md"))
         for name in [page.relative_to(docs).as_posix()]
     }

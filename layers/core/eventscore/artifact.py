@@ -1,17 +1,18 @@
-"""A version that has proved itself: signature, digests, contract, graph and golden events checked, in this order.
+"""A version that has proved itself: signature, digests, graph and contract, golden events checked, in this order.
 
 Nothing of a version reaches the parser of the next step before the step at hand has passed; an `Artifact` exists only if all did.
+Graph and contract are one step: ONNX Runtime loads the one, whose bytes were inspected, while the other is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from eventscore.columns import ColumnBuilder
-from eventscore.decoding import EventDecoder
+from eventscore.background import Background
 from eventscore.errors import (
     ContractInvalid,
     ContractViolation,
@@ -21,7 +22,6 @@ from eventscore.errors import (
     ManifestInvalid,
 )
 from eventscore.graph_inspection import inspect_graph
-from eventscore.served_contract import ServedContract, parse_served_contract
 from eventscore.served_manifest import (
     CONTRACT,
     GOLDEN,
@@ -34,13 +34,16 @@ from eventscore.served_manifest import (
     ServedManifest,
     parse_served_manifest,
 )
-from eventscore.session import ScoringSession
+from eventscore.session import ScoringSession, load_graph
 from eventscore.signing import Verifier
 from eventscore.stopwatch import Stopwatch
 from eventscore.store.versions import ModelVersions
 
 if TYPE_CHECKING:
+    from eventscore.columns import ColumnBuilder
+    from eventscore.decoding import EventDecoder
     from eventscore.manifest import FileEntry, Manifest
+    from eventscore.served_contract import ServedContract
 
 
 class GoldenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,17 +136,20 @@ def prove(
         for name in SERVED_FILES:
             check_digest(key(name), files[name], manifest.files[name])
     with watch.part("session"):
-        contract = _contract(files[CONTRACT], key(CONTRACT), manifest.model)
         inspect_graph(files[GRAPH], key(GRAPH))
-        session = ScoringSession(files[GRAPH], contract, key(GRAPH))
+        # ONNX Runtime lets go of the interpreter while it loads a graph: the contract is read beside it.
+        reading = Background(partial(_read_contract, files[CONTRACT], key(CONTRACT), manifest.model))
+        graph = load_graph(files[GRAPH], key(GRAPH))
+        contract, decoder, columns = reading.result()
+        session = ScoringSession(graph, contract, key(GRAPH))
         artifact = Artifact(
             model=manifest.model,
             version=manifest.version,
             contract=contract,
             manifest=manifest,
             signed_by=signed_by,
-            decoder=EventDecoder(contract),
-            columns=ColumnBuilder(contract),
+            decoder=decoder,
+            columns=columns,
             session=session,
         )
     with watch.part("golden"):
@@ -200,7 +206,19 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
                 raise GoldenMismatch(key, number, want, score, tolerance)
 
 
+def _read_contract(raw: bytes, key: str, model: str) -> tuple[ServedContract, EventDecoder, ColumnBuilder]:
+    """The contract, and what is made of it to read events."""
+    # As late as this, imports too go on beside the loading of the graph.
+    from eventscore.columns import ColumnBuilder
+    from eventscore.decoding import EventDecoder
+
+    contract = _contract(raw, key, model)
+    return contract, EventDecoder(contract), ColumnBuilder(contract)
+
+
 def _contract(raw: bytes, key: str, model: str) -> ServedContract:
+    from eventscore.served_contract import parse_served_contract  # and tomllib with it
+
     try:
         contract = parse_served_contract(raw, key)
     except ContractInvalid as error:

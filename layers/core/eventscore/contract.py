@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from eventscore.contract_fallback import FallbackSection, fallback_beside_the_contract
+from eventscore.contract_fallback import FallbackSection
 from eventscore.contract_features import BooleanFeature, CategoryFeature, Feature, NumberFeature
 from eventscore.contract_gates import Gates, GroupGates, SliceGates, gates_beside_the_task
 from eventscore.contract_grammar import (
@@ -28,6 +28,7 @@ from eventscore.contract_grammar import (
 from eventscore.contract_label import LabelSection, label_beside_the_task
 from eventscore.contract_problems import problems_of
 from eventscore.errors import ContractInvalid
+from eventscore.fallback_fit import fallback_beside_the_contract
 from eventscore.served_contract import DEFAULT_MAX_BYTES, ServedContract, ServedFeature
 
 CONTRACT_FORMAT = 1

@@ -7,6 +7,7 @@ Runtime) is imported while the files are on their way.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 # numpy's OpenBLAS would start a thread for each processor when it is imported, and nothing here multiplies matrices with numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# msgspec looks for typing_extensions, which Powertools and pydantic need, for what Python's own typing has had since 3.11: 3 ms.
+if not {"msgspec", "typing_extensions"} & sys.modules.keys():
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # an import of it fails
+    import msgspec  # noqa: F401
+
+    del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
 from eventscore.errors import SettingsInvalid
@@ -25,7 +32,7 @@ from eventscore.refresher import Refresher
 from eventscore.routing import Router
 from eventscore.scorer import NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
-from eventscore.sources.recognise import is_direct, is_warm_up, recognise
+from eventscore.sources.recognise import HOLD_MS, is_direct, is_warm_up, recognise
 from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
@@ -117,7 +124,8 @@ class ScoreFunction:
     def __call__(self, invocation: Any, context: Any) -> Any:
         """Answer one invocation.
 
-        A batch gets its partial batch response, a list of events a list of answers, a warm-up the version that is loaded.
+        A batch gets its partial batch response, a list of events a list of answers, a warm-up the version that is loaded; one with
+        ``hold_ms`` is answered that much later, and learns which environment answered.
 
         Raises:
             InvocationNotRecognised: nobody sends such a thing.
@@ -135,7 +143,12 @@ class ScoreFunction:
         if is_warm_up(invocation):
             self._scorer(self._router.models[0])
             self._refresh(context)
-            return self._warm()
+            answer = self._warm()
+            if HOLD_MS in invocation:
+                from eventscore.holding import hold  # only a schedule that keeps several environments warm asks for it
+
+                answer |= hold(invocation, TimeLeft.of(context))
+            return answer
         response = self._batch(invocation, TimeLeft.of(context))
         self._refresh(context)
         return response
@@ -157,6 +170,9 @@ class ScoreFunction:
         self._refresher.start()
         self._refresher.wait(_RESTORE_PATIENCE_S)
         self._telling.news()
+        for live in self._models.held():
+            if live.serving is not None:
+                self._telling.restored(live.serving)
 
     def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         source = recognise(invocation)

@@ -187,10 +187,10 @@ class LiveModel:
                 continue
         try:
             deployed = self._deployed_contract()
+            return FallbackRule(*deployed) if deployed is not None and deployed[0].fallback else None
         except Exception as error:
             self._tell(VersionNotLoaded(self.model, None, error, None, None))
             return None
-        return FallbackRule(*deployed) if deployed is not None and deployed[0].fallback else None
 
     def _serve(self, artifact: Artifact, watch: Stopwatch) -> Scorer:
         replaced = self._serving

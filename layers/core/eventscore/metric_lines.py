@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -31,17 +31,25 @@ class MetricLines:
         self._enabled = _enabled(environment)
 
     def document(
-        self, dimensions: Mapping[str, str], units: Mapping[str, str], metadata: Mapping[str, Any]
+        self,
+        dimensions: Mapping[str, str],
+        units: Mapping[str, str],
+        metadata: Mapping[str, Any],
+        summed_over: Collection[str] = (),
     ) -> MetricDocument:
         """A document whose metrics are written again and again, with the same dimensions and metadata.
 
-        ``units`` names the metrics. ``metadata`` is searchable in the log and is no dimension.
+        ``units`` names the metrics. ``metadata`` is searchable in the log and is no dimension. The dimensions ``summed_over`` are left
+        out in a second set: CloudWatch sums no metric over a dimension by itself, and an alarm cannot search for what to sum.
         """
         # As Powertools orders them: the service comes last.
         named = {**self._of_all, **dimensions, "service": self._service}
+        sets = [list(named)]
+        if summed_over:
+            sets.append([name for name in named if name not in summed_over])
         definition = {
             "Namespace": self._namespace,
-            "Dimensions": [list(named)],
+            "Dimensions": sets,
             "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
         }
         head = {"_aws": {"Timestamp": _HERE, "CloudWatchMetrics": [definition]}, **named, **metadata}
@@ -51,11 +59,15 @@ class MetricLines:
         return MetricDocument(text.replace(msgspec.json.encode(_HERE).decode(), "%s"), enabled=self._enabled)
 
     def write(
-        self, dimensions: Mapping[str, str], metrics: Mapping[str, tuple[str, float]], metadata: Mapping[str, Any]
+        self,
+        dimensions: Mapping[str, str],
+        metrics: Mapping[str, tuple[str, float]],
+        metadata: Mapping[str, Any],
+        summed_over: Collection[str] = (),
     ) -> None:
         """One document. ``metrics`` names unit and value."""
         units = {name: unit for name, (unit, _) in metrics.items()}
-        self.document(dimensions, units, metadata).write([value for _, value in metrics.values()])
+        self.document(dimensions, units, metadata, summed_over).write([value for _, value in metrics.values()])
 
 
 class MetricDocument:

@@ -185,7 +185,8 @@ def _connected(origin: Origin, timeout_s: float) -> socket.socket:
     """A connection to one of the origin's addresses: all together they get ``timeout_s``, each half of what is left of it."""
     until = time.monotonic() + timeout_s
     failed = OSError(f"{origin.host} has no address")
-    addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    # As bytes: a text would be put through the codec for international names, which is three modules with tables.
+    addresses = socket.getaddrinfo(origin.host.encode("ascii"), origin.port, type=socket.SOCK_STREAM)
     for place, (family, kind, protocol, _, address) in enumerate(addresses, start=1):
         left = until - time.monotonic()
         if left <= 0:

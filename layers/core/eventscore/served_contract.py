@@ -17,6 +17,7 @@ from eventscore.errors import ContractInvalid
 
 FLOAT32_MAX = 3.4028234663852886e38
 """Numbers are scaled in double precision and enter the network as float32: no event may hold more."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DEFAULT_MAX_BYTES = 65_536
 DEFAULT_MAX_LENGTH = 256
 
@@ -163,7 +164,7 @@ def parse_served_contract(raw: bytes, origin: str) -> ServedContract:
 
     """
     try:
-        document = tomllib.loads(raw.decode("utf-8-sig"))
+        document = tomllib.loads(raw.removeprefix(_BYTE_ORDER_MARK).decode())
         return msgspec.convert(document, ServedContract)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ContractInvalid(origin, (str(error),)) from None

@@ -6,7 +6,6 @@ compares them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from eventscore.digests import sha256
 from eventscore.errors import ManifestInvalid
 
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ class ServedFile(_Record, frozen=True):
     @classmethod
     def of(cls, content: bytes) -> ServedFile:
         """The entry that describes ``content``."""
-        return cls(hashlib.sha256(content).hexdigest(), len(content))
+        return cls(sha256(content).hex(), len(content))
 
 
 class ServedTolerance(_Record, frozen=True):

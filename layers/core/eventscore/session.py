@@ -22,24 +22,34 @@ if TYPE_CHECKING:
 _ONNX_TYPES = {"numbers": "tensor(double)", "categories": "tensor(string)"}
 
 
+def load_graph(graph: bytes, key: str) -> ort.InferenceSession:
+    """A graph that ONNX Runtime has loaded; ``key`` names it in errors. It does not hold the interpreter: other threads run meanwhile.
+
+    Raises:
+        GraphInvalid: ONNX Runtime does not load it.
+
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        raise GraphInvalid(key, f"refused: ONNX Runtime does not load it: {_first_line(error)}") from None
+
+
 class ScoringSession:
     """Scores columns with one graph, on one thread: Lambda gives a fraction of a core, and batches are small."""
 
-    def __init__(self, graph: bytes, contract: AnyContract, key: str) -> None:
-        """Load ``graph``; ``key`` names it in errors.
+    def __init__(self, graph: bytes | ort.InferenceSession, contract: AnyContract, key: str) -> None:
+        """Take ``graph``, its bytes or what ``load_graph`` made of them; ``key`` names it in errors.
 
         Raises:
             GraphInvalid: ONNX Runtime does not load it, or its inputs and outputs are not those of the contract.
 
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no other base class
-            raise GraphInvalid(key, f"refused: ONNX Runtime does not load it: {_first_line(error)}") from None
+        self._session = load_graph(graph, key) if isinstance(graph, bytes) else graph
         expected = {
             name: (_ONNX_TYPES[name], len(columns))
             for name, columns in (("numbers", contract.numbers), ("categories", contract.categories))

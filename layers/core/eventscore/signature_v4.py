@@ -5,11 +5,12 @@ docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.ht
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
+
+from eventscore.digests import hmac_sha256, sha256
 
 
 class Credentials(NamedTuple):
@@ -42,7 +43,7 @@ def signed_headers(
     ``target`` holds only characters that need no escape.
     """
     signed = {"host": authority, **headers, "x-amz-date": timestamp}
-    digest = hashlib.sha256(body).hexdigest()
+    digest = sha256(body).hex()
     if service == "s3":
         signed["x-amz-content-sha256"] = digest
     if credentials.token:
@@ -51,13 +52,18 @@ def signed_headers(
     lines = [f"{name}:{signed[name]}" for name in names]
     request = "\n".join([method, target, "", *lines, "", ";".join(names), digest])
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{credentials.secret_key}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    text = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{sha256(request.encode()).hex()}"
+    signature = hmac_sha256(_signing_key(credentials.secret_key, scope), text.encode()).hex()
     del signed["host"]
     signed["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
     )
     return signed
+
+
+@lru_cache(maxsize=4)  # the same all day, for each service
+def _signing_key(secret_key: str, scope: str) -> bytes:
+    key = f"AWS4{secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac_sha256(key, part.encode())
+    return key

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from eventscore.digests import sha256
 from eventscore.errors import SettingsInvalid, SignatureMismatch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 ALGORITHM = "ed25519"
 
@@ -94,9 +95,13 @@ class Ed25519Verifier:
     """Verifies against the public keys that the stack's configuration trusts."""
 
     def __init__(self, trusted: Iterable[bytes]) -> None:
+        self._raw = tuple(trusted)
+
+    @cached_property
+    def _trusted(self) -> dict[str, Ed25519PublicKey]:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        self._trusted = {key_id(raw): Ed25519PublicKey.from_public_bytes(raw) for raw in trusted}
+        return {key_id(raw): Ed25519PublicKey.from_public_bytes(raw) for raw in self._raw}
 
     def verify(self, message: bytes, signature_file: bytes, *, key: str, signature_key: str) -> str:
         """The id of the trusted key that signed ``message``; the keys name the message and the signature file in errors.
@@ -135,7 +140,7 @@ class Ed25519Verifier:
 
 def key_id(raw_public_key: bytes) -> str:
     """The short name of a public key: the first 16 hex digits of the SHA-256 of its 32 raw bytes."""
-    return hashlib.sha256(raw_public_key).hexdigest()[:16]
+    return sha256(raw_public_key).hex()[:16]
 
 
 def parse_trusted_keys(text: str) -> tuple[bytes, ...]:

@@ -1,15 +1,19 @@
 """What the function tells CloudWatch: metrics in the Embedded Metric Format, and structured logs through Powertools.
 
-Dimensions are few (service, model, source, reason). What has many values (the version, record ids) is metadata, searchable and free.
+Dimensions are few (service, model, source, reason, error). What has many values (the version, record ids) is metadata, searchable
+and free. What is counted by source, reason or error is counted for the whole model as well, which is what alarms look at.
 Neither metrics nor logs hold anything of an event's content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from eventscore.errors import EventscoreError
 from eventscore.metric_lines import COUNT, MILLISECONDS, MetricDocument, MetricLines
 
 if TYPE_CHECKING:
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
 
 NAMESPACE = "eventscore"
 SERVICE = "eventscore"
+OTHER_ERROR = "Other"
+"""Stands in the dimension ``error`` for whatever is not an error of eventscore: their names would be without number."""
+_DAYS = "None"
+"""CloudWatch has no unit for days."""
+_SECONDS_OF_A_DAY = 86_400
 _LOGGED_ORIGINS = 10
 _BATCH = {
     **dict.fromkeys(("Received", "Scored", "Rejected", "Returned", "BatchSize"), COUNT),
@@ -77,7 +86,8 @@ class Telemetry:
         counts = (result.received, result.scored, rejected, len(result.returned), result.received, latency_ms)
         self._of_batches(source, version).write(counts)
         for reason, count in result.rejected.items():
-            self._emit({"source": source, "reason": reason}, {"RejectedByReason": (COUNT, count)}, version=version)
+            by_reason = {"source": source, "reason": reason}
+            self._emit(by_reason, {"RejectedByReason": (COUNT, count)}, summed_over=("source",), version=version)
         if result.rejected:
             self._log(
                 "info",
@@ -109,8 +119,12 @@ class Telemetry:
         The line tells what a log line would, too: Powertools' logger would be imported for nothing else.
         """
         parts = {f"ColdStart{name.title()}": (MILLISECONDS, round(value, 3)) for name, value in parts_ms.items()}
-        metrics = {"ColdStart": (COUNT, 1), **parts}
+        metrics = {"ColdStart": (COUNT, 1), **parts, **_age(version)}
         self._emit({}, metrics, version=version, signed_by=signed_by, message="model loaded")
+
+    def restored(self, version: str) -> None:
+        """An environment was started from its snapshot: that is what a cold start is with SnapStart."""
+        self._emit({}, {"Restored": (COUNT, 1), **_age(version)}, version=version)
 
     def model_load_failed(
         self,
@@ -123,13 +137,15 @@ class Telemetry:
 
         ``serving`` is the version that answers meanwhile, None where none does.
         """
-        self._emit({}, {"ModelLoadFailed": (COUNT, 1)}, error=type(error).__name__)
-        told = {"error": type(error).__name__, "reason": str(error), "version": version, "serving": serving}
+        name = type(error).__name__
+        by_error = {"error": name if isinstance(error, EventscoreError) else OTHER_ERROR}
+        self._emit(by_error, {"ModelLoadFailed": (COUNT, 1)}, summed_over=("error",))
+        told = {"error": name, "reason": str(error), "version": version, "serving": serving}
         self._log("error", "model not loaded", extra={**told, "retry_in_s": retry_in_s})
 
     def model_loaded(self, version: str, replaced: str | None, parts_ms: Mapping[str, float], signed_by: str) -> None:
         """A version answers from now on, in an environment that was warm; ``replaced`` did before, None where nobody did."""
-        self._emit({}, {"ModelLoaded": (COUNT, 1)}, version=version, replaced=replaced)
+        self._emit({}, {"ModelLoaded": (COUNT, 1), **_age(version)}, version=version, replaced=replaced)
         parts = {name: round(value, 3) for name, value in parts_ms.items()}
         told = {"version": version, "replaced": replaced, "parts_ms": parts, "signed_by": signed_by}
         self._log("info", "model loaded", extra=told)
@@ -140,7 +156,7 @@ class Telemetry:
 
     def fallback(self, source: str, answers: int) -> None:
         """So many events were answered by the rule."""
-        self._emit({"source": source}, {"FallbackAnswers": (COUNT, answers)})
+        self._emit({"source": source}, {"FallbackAnswers": (COUNT, answers)}, summed_over=("source",))
 
     def _log(self, level: str, message: str, extra: Mapping[str, Any]) -> None:
         getattr(self._logger, level)(message, extra={**self._under_way.keys(), **extra})
@@ -148,12 +164,27 @@ class Telemetry:
     def _of_batches(self, source: str, version: str) -> MetricDocument:
         document = self._batches.get((source, version))
         if document is None:
-            document = self._lines.document({"source": source}, _BATCH, {"version": version})
+            document = self._lines.document({"source": source}, _BATCH, {"version": version}, summed_over=("source",))
             # One version at a time answers, and a batch without a model has none.
             self._batches = {key: of for key, of in self._batches.items() if key[1] == version} | {
                 (source, version): document
             }
         return document
 
-    def _emit(self, dimensions: Mapping[str, str], metrics: Mapping[str, tuple[str, float]], **metadata: Any) -> None:
-        self._lines.write(dimensions, metrics, metadata)
+    def _emit(
+        self,
+        dimensions: Mapping[str, str],
+        metrics: Mapping[str, tuple[str, float]],
+        summed_over: Collection[str] = (),
+        **metadata: Any,
+    ) -> None:
+        self._lines.write(dimensions, metrics, metadata, summed_over)
+
+
+def _age(version: str) -> dict[str, tuple[str, float]]:
+    """How old the version is: its name begins with the time of its making. Nothing for a version that is named otherwise."""
+    try:
+        made = datetime.fromisoformat(version.partition("-")[0]).timestamp()
+    except ValueError:
+        return {}
+    return {"ModelAgeDays": (_DAYS, round((time.time() - made) / _SECONDS_OF_A_DAY, 3))}

@@ -61,6 +61,11 @@ class Telling:
             if scorer.is_rule:
                 telemetry.fallback("direct", scored)
 
+    def restored(self, scorer: Scorer) -> None:
+        """The environment was started from its snapshot, and ``scorer`` answers in it."""
+        with _whatever_cannot_be_told():
+            self._telemetry(scorer.model).restored(scorer.version)
+
     def news(self) -> None:
         """What models have left since."""
         while self._news:

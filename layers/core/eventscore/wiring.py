@@ -19,7 +19,7 @@ from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.version_source import VersionSource
 
 if TYPE_CHECKING:
-    from eventscore.contract import Contract
+    from eventscore.served_contract import ServedContract
     from eventscore.service import ScoringService
 
 
@@ -60,16 +60,24 @@ def scoring_service(settings: Settings) -> ScoringService | None:
     return ScoringService(*sinks, lambda: datetime.now(UTC))
 
 
-def _deployed_contract(settings: Settings, model: str) -> tuple[Contract, str] | None:
+def _deployed_contract(settings: Settings, model: str) -> tuple[ServedContract, str] | None:
     """The model's contract among those that were deployed with the function, and where it lies. Raises ``ContractInvalid``."""
     if settings.fallback_contracts is None:
         return None
-    from pathlib import Path
+    from pathlib import Path  # seldom needed
 
-    from eventscore.contract import load_contract  # seldom needed, and pydantic with it
+    from eventscore.fallback_fit import fallback_beside_the_contract
+    from eventscore.served_contract import parse_served_contract
 
     path = Path(settings.fallback_contracts) / model / "contract.toml"
-    contract = load_contract(path)
+    try:
+        contract = parse_served_contract(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ContractInvalid(str(path), (f"expected a contract file: {error.strerror}",)) from None
     if contract.model.name != model:
         raise ContractInvalid(str(path), (f"expected the contract of {model!r}, got that of {contract.model.name!r}",))
+    bands = [(decision.name, decision.start) for decision in contract.decisions]
+    task, label = contract.model.task, contract.label
+    if problem := fallback_beside_the_contract(contract.fallback, task, contract.outputs, bands, label):
+        raise ContractInvalid(str(path), (problem,))
     return contract, str(path)

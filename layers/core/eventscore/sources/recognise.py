@@ -13,6 +13,7 @@ from eventscore.sources.source import Source
 from eventscore.sources.sqs import SqsSource
 
 WARM_UP = "warm-up"
+HOLD_MS = "hold_ms"
 # What Lambda's runtime parses is a dict, which is told at once; asking the abstract class takes ten times as long.
 _MAPPING = (dict, Mapping)
 _SERVICE = re.compile(r"aws:[A-Za-z0-9-]{1,32}")
@@ -25,7 +26,7 @@ def is_direct(invocation: object) -> bool:
 
 
 def is_warm_up(invocation: object) -> bool:
-    """Whether the scheduler calls to keep the environment warm: ``{"eventscore": "warm-up"}``."""
+    """Whether somebody calls to keep the environment warm: ``{"eventscore": "warm-up"}``, perhaps with ``hold_ms``."""
     return isinstance(invocation, _MAPPING) and invocation.get("eventscore") == WARM_UP
 
 

@@ -226,3 +226,7 @@ def test_every_anchor_is_there_on_a_git_host_too() -> None:
             seen += 1
             assert anchor in anchors(to.read_text(encoding="utf-8")), f"{file.relative_to(ROOT)}: {target}#{anchor}"
     assert seen > 20
+
+
+def test_every_parameter_and_output_of_the_templates_says_what_it_is() -> None:
+    assert stack_reference.undescribed(ROOT) == []

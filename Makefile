@@ -85,7 +85,7 @@ requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--extra local --extra train --extra dev --extra tracking --constraints - pyproject.toml | \
 		grep -vE '^(nvidia-|cuda-|triton|torch)' > requirements/constraints.txt
-	for tool in ministack aws-sam-cli zensical; do grep "^$$tool==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
+	for tool in ministack aws-sam-cli zensical; do grep -E "^($$tool|cryptography)==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --no-header --no-annotate --output-file requirements/$$tool.txt.new - && \
 		mv requirements/$$tool.txt.new requirements/$$tool.txt; done
 
@@ -100,7 +100,7 @@ clean: ## Remove everything that make made.
 
 .venv/.stamp-demo: .venv/.stamp-uv pyproject.toml requirements/constraints.txt requirements/ministack.txt requirements/aws-sam-cli.txt
 	$(UV_INSTALL) --editable '.[local]'
-	$(UV_TOOL) --constraints requirements/ministack.txt $$(grep '^ministack==' requirements/ministack.txt)
+	$(UV_TOOL) --with cryptography --constraints requirements/ministack.txt $$(grep '^ministack==' requirements/ministack.txt)
 	$(UV_TOOL) --constraints requirements/aws-sam-cli.txt $$(grep '^aws-sam-cli==' requirements/aws-sam-cli.txt)
 	@touch $@
 

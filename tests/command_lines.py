@@ -40,6 +40,7 @@ _AWS_OPTIONS = {
     ),
 }
 _AWS_MADE = {
+    "ecr get-login-password": set(),
     "s3 sync": {"exclude", "include", "delete", "dryrun", "sse", "only-show-errors", "exact-timestamps", "size-only"},
     "s3 cp": {"recursive", "exclude", "include", "sse", "dryrun", "only-show-errors", "metadata-directive"},
     "s3 mv": {"recursive", "exclude", "include", "dryrun"},

@@ -84,7 +84,7 @@ def test_a_trained_version_is_published_to_the_bucket_and_a_channel_points_at_it
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--store", "models"), "--store needs --signing-key FILE (or EVENTSCORE_SIGNING_KEY)"),
+        (("--store", "models"), "--store needs --signing-key KEY (or EVENTSCORE_SIGNING_KEY)"),
         (("--promote", "live"), "--promote needs --store"),
         (("--store", "models", "--signing-key", "nowhere.pem"), "nowhere.pem"),
         (("--store", "s3:/bucket/", "--signing-key", "key.pem"), "s3:/bucket/"),

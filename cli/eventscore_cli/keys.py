@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eventscore.settings import SIGNING_KEY, TRUSTED_KEYS
-from eventscore.signing import Ed25519Signer, write_new_key
+from eventscore.signing import write_new_key
 
 
 @click.group()
@@ -39,11 +39,14 @@ def new(file: Path) -> None:
 
 
 @command.command()
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-def show(file: Path) -> None:
-    """Print the public key of the private key in FILE.
+@click.argument("key", metavar="KEY")
+def show(key: str) -> None:
+    """Print the public key of KEY: a private key's file, or kms:alias/NAME of a KMS key.
 
     \b
     Example: eventscore keys show ~/.eventscore/signing.pem
+             eventscore keys show kms:alias/eventscore-signing
     """
-    click.echo(Ed25519Signer.from_file(file).public_key)
+    from eventscore.kms_signing import open_signer
+
+    click.echo(open_signer(key).public_key)

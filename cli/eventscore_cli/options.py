@@ -45,15 +45,14 @@ def trusted_keys_option(command: Command) -> Command:
 
 
 def signing_key_option(*, required: bool = True) -> Callable[[Command], Command]:
-    """``--signing-key``: the private key."""
+    """``--signing-key``: the private key's file, or a KMS key."""
     return click.option(
         "--signing-key",
         envvar=SIGNING_KEY,
         required=required,
         show_envvar=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="The private key that signs the version (make one with `eventscore keys new FILE`).",
+        metavar="KEY",
+        help="The private key that signs the version: a file (make one with `eventscore keys new FILE`), or kms:alias/NAME.",
     )
 
 

@@ -32,7 +32,7 @@ def command(
     run: Path,
     store: str,
     stack: str | None,
-    signing_key: Path,
+    signing_key: str,
     channel: str | None,
     trusted_keys: Sequence[str],
     test: Path | None,

@@ -10,7 +10,8 @@ import click
 
 from eventscore.artifact import load_artifact
 from eventscore.errors import SettingsInvalid
-from eventscore.signing import Ed25519Signer, Ed25519Verifier, key_id, parse_trusted_keys
+from eventscore.kms_signing import open_signer
+from eventscore.signing import Ed25519Verifier, Signer, key_id, parse_trusted_keys
 from eventscore.store.location import open_store
 from eventscore.store.objects import ObjectStore
 from eventscore.store.versions import ModelVersions
@@ -27,13 +28,13 @@ class Publisher:
     """Who signs and where to. ``trusts`` says whom those who load the version trust, ``told`` whether anybody said so."""
 
     objects: ObjectStore
-    signer: Ed25519Signer
+    signer: Signer
     trusts: Ed25519Verifier
     told: bool
     place: Place
 
     @classmethod
-    def ready(cls, place: Place, signing_key: Path, channel: str | None) -> Publisher:
+    def ready(cls, place: Place, signing_key: str, channel: str | None) -> Publisher:
         """Open the store and read the key. ``channel`` is what will point at the version, None for nothing.
 
         Raises:
@@ -41,7 +42,7 @@ class Publisher:
             StackUnusable: a channel of the stack shall point at what its function would refuse.
 
         """
-        signer = Ed25519Signer.from_file(signing_key)
+        signer = open_signer(signing_key)
         objects = open_store(place.store)
         # Said before a version is written that the function would refuse. Without a channel it is no fault: the stack may
         # come to trust a new key after the first version that is signed with it.
@@ -73,7 +74,7 @@ class Publisher:
         click.echo(f"{channel} -> {manifest.version}")
 
 
-def _refuse_a_stranger(signer: Ed25519Signer, stack: Stack) -> None:
+def _refuse_a_stranger(signer: Signer, stack: Stack) -> None:
     trusted = parse_trusted_keys(stack.trusted_keys)
     (own,) = parse_trusted_keys(signer.public_key)
     if own not in trusted:

@@ -67,7 +67,7 @@ def command(
     device: str | None,
     store: str | None,
     stack: str | None,
-    signing_key: Path | None,
+    signing_key: str | None,
     channel: str | None,
     trusted_keys: Sequence[str],
 ) -> None:
@@ -142,7 +142,7 @@ def command(
 
 
 def _publisher(
-    stack: str | None, store: str | None, signing_key: Path | None, channel: str | None, trusted_keys: Sequence[str]
+    stack: str | None, store: str | None, signing_key: str | None, channel: str | None, trusted_keys: Sequence[str]
 ) -> Publisher | None:
     """A key or a store that cannot be used is told before the training, not after it."""
     if store is None and stack is None:
@@ -151,6 +151,6 @@ def _publisher(
         return None
     if signing_key is None:
         raise click.UsageError(
-            f"{'--stack' if store is None else '--store'} needs --signing-key FILE (or {SIGNING_KEY}): only signed versions are published"
+            f"{'--stack' if store is None else '--store'} needs --signing-key KEY (or {SIGNING_KEY}): only signed versions are published"
         )
     return Publisher.ready(find_place(stack, store or "", trusted_keys), signing_key, channel)

@@ -1,4 +1,5 @@
-"""The training job in a container: `python -m eventscore_training.container`, as SageMaker starts it, and AWS Batch.
+"""The training job in a container: `python -m eventscore_training.container`, as SageMaker starts it; with ``batch`` behind it,
+as AWS Batch does (see `batch`).
 
 Folders below ``/opt/ml`` (another root: ``ML_ROOT``), each of which an environment variable can put elsewhere:
 
@@ -11,7 +12,11 @@ Folders below ``/opt/ml`` (another root: ``ML_ROOT``), each of which an environm
 
 Several GPUs: ``torchrun --nproc-per-node 4 -m eventscore_training.container``; process 0 writes and publishes.
 
-Exit codes: 0 done, 1 failed, 75 stopped by SIGTERM with a checkpoint: start it again.
+The key that signs may also be named by ``EVENTSCORE_SIGNING_KEY``, a file or ``kms:alias/...``; ``EVENTSCORE_TRUSTED_KEYS`` says whose
+live version a gate may be compared with (default: that key's).
+
+Exit codes: 0 done, 1 failed, 3 the version misses a gate of its contract and was not published, 75 stopped by SIGTERM with a
+checkpoint: start it again.
 """
 
 from __future__ import annotations
@@ -21,20 +26,24 @@ import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventscore.errors import EventscoreError
-from eventscore.settings import SIGNING_KEY
+from eventscore.settings import SIGNING_KEY, TRUSTED_KEYS
 from eventscore_training.config import TrainingConfig, parse_training_config
-from eventscore_training.errors import ConfigInvalid, TrainingInterrupted
+from eventscore_training.errors import ConfigInvalid, GateFailed, TrainingInterrupted
 from eventscore_training.progress import Progress
 from eventscore_training.ranks import told_ranks
 from eventscore_training.threads import wait_asleep
 
+if TYPE_CHECKING:
+    from eventscore_training.run import TrainedVersion
+
 ROOT = "ML_ROOT"
+GATES_MISSED = 3
 STOPPED = 75
 _TABLES = ("train", "validation", "test", "table")
 _OF_THE_CONTAINER = ("store", "promote")
@@ -44,6 +53,7 @@ _OF_THE_CONTAINER = ("store", "promote")
 class Places:
     """The folders of one container."""
 
+    root: Path
     channels: Mapping[str, Path]
     hyperparameters: Path
     model: Path
@@ -63,6 +73,7 @@ class Places:
             name.removeprefix(prefix).lower(): Path(at) for name, at in environment.items() if name.startswith(prefix)
         }
         return cls(
+            root=root,
             channels={**channels, **told},
             hyperparameters=Path(environment.get("SM_INPUT_CONFIG_DIR") or root / "input" / "config")
             / "hyperparameters.json",
@@ -118,14 +129,19 @@ def read_order(places: Places, environment: Mapping[str, str]) -> Order:
     )
 
 
-def run_container(environment: Mapping[str, str]) -> int:
-    """Train, publish if told so, and return the exit code. A failure is written where SageMaker looks for it."""
+def run_container(
+    environment: Mapping[str, str], work: Callable[[Places, Mapping[str, str]], object] | None = None
+) -> int:
+    """Do the ``work`` (default: `train_and_publish`) and return the exit code. A failure is written where SageMaker looks for it."""
     places = Places.of(environment)
     try:
-        _run(places, environment)
+        (work or train_and_publish)(places, environment)
     except TrainingInterrupted as error:
         print(error, flush=True)
         return STOPPED
+    except GateFailed as error:
+        _fail(places, str(error))
+        return GATES_MISSED
     except EventscoreError as error:
         _fail(places, str(error))
         return 1
@@ -135,36 +151,45 @@ def run_container(environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _run(places: Places, environment: Mapping[str, str]) -> None:
+def train_and_publish(places: Places, environment: Mapping[str, str]) -> TrainedVersion:
+    """Train; publish if told so, and point the channel at the version if one is named.
+
+    Raises:
+        EventscoreError: what `train` and `publish` of this package raise, and what makes the order impossible.
+
+    """
     from eventscore.artifact import load_artifact
-    from eventscore.signing import Ed25519Signer, Ed25519Verifier, parse_trusted_keys
+    from eventscore.kms_signing import open_signer
+    from eventscore.signing import Ed25519Verifier, parse_trusted_keys
     from eventscore.store.location import open_store
     from eventscore.store.versions import ModelVersions
 
     order = read_order(places, environment)
     # A key or a store that cannot be used is told now, not after hours of training.
-    store = signer = None
+    store = signer = verifier = None
     if order.store is not None:
-        store, signer = open_store(order.store), Ed25519Signer.from_file(_key(places, environment))
+        store, signer = open_store(order.store), open_signer(_key(places, environment))
+        verifier = Ed25519Verifier(parse_trusted_keys(environment.get(TRUSTED_KEYS) or signer.public_key))
     wait_asleep()
     from eventscore_training.launch import launch  # torch
 
     trained = launch(order.config, _told, places.checkpoints)
     if not told_ranks(environment).first:
-        return
+        return trained
     for name, value in trained.metrics.items():
         print(f"test {name}={value:.6f};", flush=True)  # for SageMaker's metric definitions
-    if store is not None and signer is not None:
+    if store is not None and signer is not None and verifier is not None:
         from eventscore_training.publish import publish
 
-        manifest = publish(trained, store, signer)
+        manifest = publish(trained, store, signer, verifier, order.config.test or order.config.table)
         print(f"published {manifest.model} {manifest.version} to {store.url}", flush=True)
         if order.promote is not None:
             versions = ModelVersions(store, manifest.model)
             seen = versions.channels()
             # Nothing is pointed at that has not proved itself.
-            load_artifact(versions, manifest.version, Ed25519Verifier(parse_trusted_keys(signer.public_key)))
+            load_artifact(versions, manifest.version, verifier)
             versions.promote(manifest.version, order.promote, seen)
+    return trained
 
 
 def _told(step: Progress) -> None:
@@ -213,15 +238,19 @@ def _table(channel: str, folder: Path) -> Path:
     return files[0]
 
 
-def _key(places: Places, environment: Mapping[str, str]) -> Path:
+def _key(places: Places, environment: Mapping[str, str]) -> str:
     if environment.get(SIGNING_KEY):
-        return Path(environment[SIGNING_KEY])
+        return environment[SIGNING_KEY]
     files = sorted(file for folder in places.channels.values() for file in folder.glob("*.pem"))
     if len(files) != 1:
         problem = f"publishing to a store needs the key that signs: one .pem file in a channel, or {SIGNING_KEY}; got {len(files)}"
         raise ConfigInvalid("the container's channels", [problem])
-    return files[0]
+    return str(files[0])
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["batch"]:
+        from eventscore_training.batch import run_batch
+
+        sys.exit(run_batch(os.environ))
     sys.exit(run_container(os.environ))

@@ -3,6 +3,10 @@
 The signature file is one JSON object: ``{"algorithm": "ed25519", "key_id": "...", "signature": "<base64>"}``. A key's id is the
 first 16 hex digits of the SHA-256 of its 32 raw bytes. Ed25519 is RFC 8032, through `cryptography`, which is imported where it is
 used: the function reads its trusted keys before it begins to pull, and verifies when the files are there.
+
+A key that cannot be had signs elsewhere (`eventscore.kms_signing`), where a message is not longer than 4,096 bytes and a manifest may be:
+``ed25519-sha256`` is Ed25519 over `statement`, which names the manifest by its SHA-256. No manifest begins as a statement does, so neither
+signature passes for the other.
 """
 
 from __future__ import annotations
@@ -25,10 +29,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 ALGORITHM = "ed25519"
+DIGEST_ALGORITHM = "ed25519-sha256"
 
 
 class Signer(Protocol):
     """Whoever can sign a manifest: a key file here, a KMS key elsewhere."""
+
+    @property
+    def public_key(self) -> str:
+        """The public half, as it stands in ``EVENTSCORE_TRUSTED_KEYS``: base64 of the 32 raw bytes."""
+        ...
 
     def sign(self, message: bytes) -> bytes:
         """The content of the signature file for ``message``."""
@@ -49,8 +59,18 @@ class _SignatureFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str
 
 
-def _signature_file(key: str, signature: bytes) -> bytes:
-    return msgspec.json.encode(_SignatureFile(ALGORITHM, key, base64.b64encode(signature).decode())) + b"\n"
+def written_signature(algorithm: str, key: str, signature: bytes) -> bytes:
+    """The content of a signature file; ``key`` is the key's id."""
+    return msgspec.json.encode(_SignatureFile(algorithm, key, base64.b64encode(signature).decode())) + b"\n"
+
+
+def statement(message: bytes) -> bytes:
+    """What an ``ed25519-sha256`` signature of ``message`` is made over.
+
+    >>> statement(b"{}")[:60]
+    b'eventscore manifest sha256 44136fa355b3678a1146ad16f7e8649e9'
+    """
+    return f"eventscore manifest sha256 {sha256(message).hex()}\n".encode()
 
 
 class Ed25519Signer:
@@ -88,7 +108,7 @@ class Ed25519Signer:
     def sign(self, message: bytes) -> bytes:
         """The content of the signature file for ``message``."""
         raw = self._private_key.public_key().public_bytes_raw()
-        return _signature_file(key_id(raw), self._private_key.sign(message))
+        return written_signature(ALGORITHM, key_id(raw), self._private_key.sign(message))
 
 
 class Ed25519Verifier:
@@ -115,12 +135,11 @@ class Ed25519Verifier:
             signature = base64.b64decode(parsed.signature, validate=True)
         except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError) as error:
             raise SignatureMismatch(signature_key, f"refused: not a signature file: {error}") from None
-        if parsed.algorithm != ALGORITHM:
-            raise SignatureMismatch(
-                signature_key, f"refused: expected an {ALGORITHM} signature, got {parsed.algorithm!r}"
-            )
+        if parsed.algorithm not in (ALGORITHM, DIGEST_ALGORITHM):
+            expected = f"an {ALGORITHM} or {DIGEST_ALGORITHM} signature"
+            raise SignatureMismatch(signature_key, f"refused: expected {expected}, got {parsed.algorithm!r}")
         # Base64 and JSON can say one thing in several ways; only one of them is accepted, so that any changed byte is found.
-        if signature_file != _signature_file(parsed.key_id, signature):
+        if signature_file != written_signature(parsed.algorithm, parsed.key_id, signature):
             raise SignatureMismatch(signature_key, "refused: not written as a signer writes it; it was changed")
         public_key = self._trusted.get(parsed.key_id)
         if public_key is None:
@@ -129,7 +148,7 @@ class Ed25519Verifier:
         from cryptography.exceptions import InvalidSignature
 
         try:
-            public_key.verify(signature, message)
+            public_key.verify(signature, message if parsed.algorithm == ALGORITHM else statement(message))
         except InvalidSignature:
             raise SignatureMismatch(
                 signature_key,

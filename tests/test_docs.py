@@ -99,6 +99,15 @@ def test_every_page_that_a_page_links_to_is_there() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_security_model_names_policies_and_statements_that_the_stack_has() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    template = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE)
+    assert len(named) >= 8
+    for name in named:
+        assert f"\n  {name}:\n" in template or f"Sid: {name}\n" in template, name
+
+
 def test_the_two_commands_stand_at_the_top_of_the_readme() -> None:
     top = "\n".join(README.splitlines()[:8])
     assert "make demo" in top

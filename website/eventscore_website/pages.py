@@ -52,7 +52,8 @@ def write_pages(root: Path, build: Path) -> list[str]:
     configuration = navigation.spelt_out((root / "zensical.toml").read_text(encoding="utf-8"), pages)
     navigation.compare(configuration, pages)
     target = build / "docs"
-    shutil.rmtree(target, ignore_errors=True)
+    for made in (target, build / "site"):  # a page that is gone must not stay
+        shutil.rmtree(made, ignore_errors=True)
     shutil.copytree(docs, target, ignore=shutil.ignore_patterns("*.md"))
     for name, text in {**pages, **linked.pages}.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)

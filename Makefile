@@ -44,12 +44,15 @@ fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60),
 			-max_len=4096 -timeout=10 -artifact_prefix=build/fuzz/failed- -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS); \
 	else echo "nothing is fuzzed: atheris has no wheel for this machine (there are some for Linux on x86_64, Python 3.11 to 3.13)"; fi
 
-check: setup-train setup-docs ## Lint, types, import rules, the template, the docs. Changes nothing.
+check: setup-train setup-docs .tools/.stamp-checkov ## Lint, types, import rules, the templates, the docs. Changes nothing.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(TOOLS)/bin/sam validate --lint
+	$(TOOLS)/aws-sam-cli/bin/cfn-lint template.yaml stacks/*.yaml
+	for template in template.yaml stacks/*.yaml; do \
+		$(TOOLS)/bin/checkov -f $$template --framework cloudformation --compact --quiet --skip-download || exit 1; done
 	$(SITE)
 
 docs: setup-train setup-docs ## Make the site of the docs, with the reference that the code tells: build/site.
@@ -85,7 +88,7 @@ requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--extra local --extra train --extra dev --extra tracking --constraints - pyproject.toml | \
 		grep -vE '^(nvidia-|cuda-|triton|torch)' > requirements/constraints.txt
-	for tool in ministack aws-sam-cli zensical; do grep -E "^($$tool|cryptography)==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
+	for tool in ministack aws-sam-cli checkov zensical; do grep -E "^($$tool|cryptography)==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --no-header --no-annotate --output-file requirements/$$tool.txt.new - && \
 		mv requirements/$$tool.txt.new requirements/$$tool.txt; done
 
@@ -106,6 +109,11 @@ clean: ## Remove everything that make made.
 
 .venv/.stamp-docs: .venv/.stamp-uv requirements/zensical.txt
 	$(UV_TOOL) --constraints requirements/zensical.txt $$(grep '^zensical==' requirements/zensical.txt)
+	@touch $@
+
+# Scans the templates; 0.5 GB that only `make check` needs.
+.tools/.stamp-checkov: .venv/.stamp-uv requirements/checkov.txt
+	$(UV_TOOL) --constraints requirements/checkov.txt $$(grep '^checkov==' requirements/checkov.txt)
 	@touch $@
 
 # torch through pip, which knows the machine's own wheel folders and indexes; then the rest, which finds it there.

@@ -6,6 +6,7 @@ not. It writes a model store to FOLDER, one signed version live in it, and print
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -18,13 +19,25 @@ import workload
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from eventscore.contract import Contract, parse_contract
-from eventscore.manifest import CONTRACT, GOLDEN, GRAPH, FileEntry, GoldenTolerance, Manifest, Provenance, new_version
+from eventscore.manifest import (
+    BASELINE,
+    CONTRACT,
+    GOLDEN,
+    GRAPH,
+    FileEntry,
+    GoldenTolerance,
+    Manifest,
+    Provenance,
+    new_version,
+)
 from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import ModelVersions
+from eventscore_training.baseline import build_baseline
 from eventscore_training.encoding import Encoding, Vocabulary
 from eventscore_training.export import OPSET, build_graph
 from eventscore_training.golden import golden_lines, golden_tolerance
+from eventscore_training.inference import run_graph
 from eventscore_training.network import LayerWeights, NetworkWeights
 from eventscore_training.quantize import quantize
 from eventscore_training.table import Table
@@ -51,6 +64,8 @@ def build(folder: Path) -> str:
         GOLDEN: golden_lines(graph, events[:_GOLDEN_EVENTS], contract),
     }
     table = Table("validation", "made", "0" * 64, columns, columns, np.zeros(_ROWS, np.int8))
+    scores = run_graph(graph, columns, contract)
+    files[BASELINE] = json.dumps(build_baseline(columns, contract, scores, scores)).encode()
     created_at = datetime.now(UTC)
     manifest = Manifest(
         model=workload.MODEL,

@@ -23,6 +23,7 @@ from workload import CATEGORIES, DECISIONS, HIGH, LOW, MODEL, NUMBERS, WITH_GAPS
 from eventscore.artifact import Artifact
 from eventscore.delivery.sink import Message, NotTaken, Sink
 from eventscore.delivery.sqs import SqsSink
+from eventscore.drift_watch import DriftWatch
 from eventscore.function import ScoreFunction
 from eventscore.service import ScoringService
 from eventscore.telemetry import Telemetry
@@ -41,20 +42,23 @@ class Contestant(Protocol):
 class Ours:
     """The whole function; only the sink is in memory. With ``sqs_sink`` the real SQS sink, and only its client is in memory."""
 
-    def __init__(self, artifact: Artifact, *, sqs_sink: bool = False) -> None:
+    def __init__(self, artifact: Artifact, watch: DriftWatch, *, sqs_sink: bool = False) -> None:
         self._memory = _MemorySink()
         self._client = _MemorySqsClient()
         sink: Sink = SqsSink("https://sqs.invalid/answers", self._client) if sqs_sink else self._memory  # type: ignore[arg-type]
         self._sqs_sink = sqs_sink
+        self._watch = watch
         service = ScoringService(sink, self._memory, lambda: datetime.now(UTC))
-        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}))
+        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}), watch)
 
     def __call__(self, invocation: Invocation) -> None:
-        """Answer as in the function: decode, validate, score, decide, encode, deliver, EMF."""
+        """Answer as in the function: decode, validate, score, decide, encode, deliver, drift sketch, EMF."""
         self._client.bodies.clear()
         response = self._function(invocation, None)
         if response["batchItemFailures"]:
             raise RuntimeError(f"expected every record to be taken, {len(response['batchItemFailures'])} came back")
+        if self._watch.error is not None:
+            raise RuntimeError("expected every event to be counted") from self._watch.error
 
     def answers(self) -> list[bytes]:
         """What the sink was given."""

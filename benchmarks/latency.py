@@ -159,8 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Warm handler, {what} of each invocation by itself, one thread, garbage collector on.\n")
     clock = time.process_time_ns if options.processor_time else time.perf_counter_ns
     show = json.dumps if options.json else _line
-    with workload_artifact() as (artifact, _):
-        handler = Ours(artifact)
+    with workload_artifact() as (artifact, _, watch):
+        handler = Ours(artifact, watch)
         for records in options.records:
             # Metrics are written as they are on Lambda, a line to a file descriptor.
             with Path(os.devnull).open("w", buffering=1) as nowhere, contextlib.redirect_stdout(nowhere):

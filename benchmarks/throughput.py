@@ -29,7 +29,9 @@ from machine import describe_machine
 from workload import MODEL, Invocation, make_events, sqs_invocation
 
 from eventscore.artifact import Artifact, load_artifact
-from eventscore.manifest import GRAPH
+from eventscore.baseline import parse_baseline
+from eventscore.drift_watch import DriftWatch
+from eventscore.manifest import BASELINE, GRAPH
 from eventscore.signing import Ed25519Verifier
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import LIVE, ModelVersions
@@ -120,8 +122,8 @@ def _block_us(contestant: Contestant, invocations: Sequence[Invocation], count: 
 
 
 @contextlib.contextmanager
-def workload_artifact() -> Iterator[tuple[Artifact, bytes]]:
-    """The version that is scored with, built, signed, published, loaded and verified; and the bytes of its graph."""
+def workload_artifact() -> Iterator[tuple[Artifact, bytes, DriftWatch]]:
+    """The version that is scored with, built, signed, published, loaded and verified; the bytes of its graph; and who counts its events."""
     with tempfile.TemporaryDirectory(prefix="eventscore-throughput-") as folder:
         builder = Path(__file__).with_name("build_workload.py")
         built = subprocess.run([sys.executable, builder, folder], stdout=subprocess.PIPE, text=True, check=False)
@@ -130,12 +132,16 @@ def workload_artifact() -> Iterator[tuple[Artifact, bytes]]:
         versions = ModelVersions(FolderStore(Path(folder)), MODEL)
         version = versions.resolve(LIVE)
         artifact = load_artifact(versions, version, Ed25519Verifier([base64.b64decode(built.stdout.strip())]))
-        yield artifact, versions.read_file(version, GRAPH)
+        baseline = parse_baseline(versions.read_file(version, BASELINE), BASELINE, artifact.contract)
+        watch = DriftWatch(artifact.model, version, artifact.contract, baseline, time.time())
+        yield artifact, versions.read_file(version, GRAPH), watch
 
 
-def all_contestants(artifact: Artifact, graph: bytes, *, sqs_sink: bool = False) -> dict[str, Contestant]:
+def all_contestants(
+    artifact: Artifact, graph: bytes, watch: DriftWatch, *, sqs_sink: bool = False
+) -> dict[str, Contestant]:
     """The three, by the names that the output uses."""
-    return {"ours": Ours(artifact, sqs_sink=sqs_sink), "peer": Peer(graph), "floor": Floor(graph)}
+    return {"ours": Ours(artifact, watch, sqs_sink=sqs_sink), "peer": Peer(graph), "floor": Floor(graph)}
 
 
 def json_line(measurement: Measurement) -> str:
@@ -187,8 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{options.block_ms:g} ms after a warm-up; garbage collector on, collected before each block.\n\n{_TABLE_HEAD}"
         )
     clock = time.process_time_ns if options.processor_time else time.perf_counter_ns
-    with workload_artifact() as (artifact, graph):
-        contestants = all_contestants(artifact, graph, sqs_sink=options.sqs_sink)
+    with workload_artifact() as (artifact, graph, watch):
+        contestants = all_contestants(artifact, graph, watch, sqs_sink=options.sqs_sink)
         show = json_line if options.json else table_line
         for records in options.records:
             # Metrics are written as they are on Lambda, a line to a file descriptor.

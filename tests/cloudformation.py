@@ -6,6 +6,7 @@ placeholder: ``<Queue>``, ``<Queue.Arn>``, ``<AWS::AccountId>``. Made for this r
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,22 @@ class Stack:
             name: str(parameters.get(name, declared.get("Default", f"<{name}>")))
             for name, declared in template["Parameters"].items()
         }
-        self.resources: dict[str, dict[str, Any]] = {
+
+    @cached_property
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Every resource that is made, by name."""
+        return {
             name: self.value(resource)
-            for name, resource in template["Resources"].items()
+            for name, resource in self._template["Resources"].items()
             if "Condition" not in resource or self.holds(resource["Condition"])
         }
-        self.outputs: dict[str, Any] = {
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """Every output that is given, by name."""
+        return {
             name: self.value(output["Value"])
-            for name, output in template["Outputs"].items()
+            for name, output in self._template["Outputs"].items()
             if "Condition" not in output or self.holds(output["Condition"])
         }
 

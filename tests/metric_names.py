@@ -90,10 +90,43 @@ def _is_of_aws(one: Metric) -> bool:
 def of_filters(stack: Stack) -> set[Metric]:
     """What the metric filters of a template write."""
     return {
-        metric(written["MetricNamespace"], written["MetricName"], {})
+        metric(
+            written["MetricNamespace"],
+            written["MetricName"],
+            {of["Key"]: selected(of["Value"]) for of in written.get("Dimensions", [])},
+        )
         for made in stack.resources("AWS::Logs::MetricFilter").values()
         for written in made["MetricTransformations"]
     }
+
+
+SKETCH: Mapping[str, Any] = {
+    "level": "INFO",
+    "message": "drift sketch",
+    "service": SERVICE,
+    "sketch": {
+        "format": 1,
+        "model": MODEL,
+        "version": MADE,
+        "from": "2026-11-21T10:15:00Z",
+        "to": "2026-11-21T10:16:00Z",
+        "events": 7,
+        "numbers": {},
+        "categories": {},
+        "score": [3, 4, *[0] * 18],
+        "outputs": {},
+        "decisions": {"low": 3, "late": 4},
+    },
+}
+"""A line of the drift sketch: docs/function.md."""
+
+
+def selected(selector: str) -> str:
+    """What a selector of a metric filter (``$.a.b``) finds in the drift sketch."""
+    found: Any = SKETCH
+    for name in selector.removeprefix("$.").split("."):
+        found = found[name]
+    return str(found)
 
 
 class _Queue:
@@ -141,17 +174,17 @@ def log_lines() -> list[dict[str, Any]]:
         telemetry.batch("sqs", MADE, result, 1.0, {1: "m-1"})
         telemetry.model_load_failed(ValueError("why"), MADE, "v1", 60.0)
         telemetry.model_loaded(MADE, "v1", {"pull": 1.0}, "key")
-    return [line for line in map(json.loads, out.getvalue().splitlines()) if "_aws" not in line]
+    return [dict(SKETCH), *(line for line in map(json.loads, out.getvalue().splitlines()) if "_aws" not in line)]
 
 
 def fields(lines: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The fields of log lines as Logs Insights names them: the first of an array is ``<name>.0``."""
+    """The fields of log lines as Logs Insights names them: those of an array are ``<name>.0``, ``<name>.1``."""
     found = set()
     for line in lines:
         for name, of in line.items():
-            found.add(f"{name}.0" if isinstance(of, list) else name)
+            found |= {f"{name}.{place}" for place in range(len(of))} if isinstance(of, list) else {name}
             if isinstance(of, dict):
-                found |= {f"{name}.{part}" for part in of}
+                found |= {f"{name}.{part}" for part in fields([of])}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +12,21 @@ import pytest
 
 from conftest import ROOT
 from eventscore.signing import Ed25519Signer
+from eventscore.telemetry import Telemetry
 from eventscore.violations import REASONS
 from metric_names import (
     FUNCTION,
     MODEL,
+    NAMED,
     SERVICE,
+    SKETCH,
     Metric,
     lines_of_the_function,
     metric,
     of_alarm,
     of_filters,
     of_lines,
+    selected,
     unknown,
 )
 from stack_template import Stack
@@ -34,9 +39,17 @@ ALL_SOURCES = {
     "EnableKafka": "true",
     "MskClusterName": "brokers",
     "CodeDeployApplication": "application",
+    "WatchedDecision": "late",
 }
 OF_THE_MODEL = {"FunctionName": FUNCTION, "Model": MODEL, "ServiceName": SERVICE}
-SUPPRESSED = {"LatencyAlarm", "FastBurnAlarm", "SlowBurnAlarm", "ThreeDayBurnAlarm", "ColdStartsAlarm"}
+SUPPRESSED = {
+    "LatencyAlarm",
+    "FastBurnAlarm",
+    "SlowBurnAlarm",
+    "ThreeDayBurnAlarm",
+    "ColdStartsAlarm",
+    "ScoreMovedAlarm",
+}
 """What a roll-out sets off by itself."""
 
 
@@ -95,6 +108,28 @@ def test_the_comparison_finds_a_name_that_nobody_writes(
     assert not unknown([metric("eventscore", "Received", {"model": MODEL, "service": SERVICE})], emitted)
 
 
+def test_the_filters_of_the_watched_decision_find_it_in_a_sketch(stack: Stack) -> None:
+    found = {}
+    for name in ("DecisionFilter", "SketchedEventsFilter"):
+        made = stack.resources("AWS::Logs::MetricFilter")[name]
+        assert made["FilterPattern"] == '{ ($.message = "drift sketch") && ($.sketch.model = "small") }'
+        (written,) = made["MetricTransformations"]
+        found[written["MetricName"]] = selected(written["MetricValue"])
+    assert found == {"WatchedDecisions": "4", "SketchedEvents": "7"}
+    assert (selected("$.message"), selected("$.sketch.model")) == ("drift sketch", MODEL)
+
+
+def test_the_sketch_that_filters_and_queries_are_tried_on_is_one_as_the_function_writes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sketch = pytest.importorskip("eventscore.sketch").parse_sketch(json.dumps(SKETCH["sketch"]).encode())
+    Telemetry(MODEL, NAMED).sketch(sketch)
+    line = capsys.readouterr().out
+    assert json.loads(line) == SKETCH
+    assert list(json.loads(line)["sketch"]) == list(SKETCH["sketch"]), "queries rely on the order"
+    assert ": " not in line, "and on there being no blanks"
+
+
 def test_every_reason_for_a_rejection_is_watched(stack: Stack) -> None:
     watched = {dict(one.dimensions)["reason"] for one in used(stack) if one.name == "RejectedByReason"}
     assert watched == set(REASONS)
@@ -115,7 +150,11 @@ def test_an_alarm_that_tells_nobody_is_part_of_one_that_does(stack: Stack) -> No
     silent = set(every(stack)) - set(acting(stack)) - {"RollOutUnderWay"}
     assert {name for name in silent if f"ALARM({name})" not in rules} == set()
     named = set(re.findall(r"ALARM\((\w+)\)", rules))
-    assert named <= set(stack.resources("AWS::CloudWatch::Alarm")), "a rule cannot name an alarm that may not be there"
+    assert named <= set(stack.resources("AWS::CloudWatch::Alarm"))
+    conditions = {name: of.get("Condition") for name, of in stack.template["Resources"].items()}
+    for name, alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").items():
+        for child in re.findall(r"ALARM\((\w+)\)", alarm["AlarmRule"]):
+            assert conditions[child] in (None, conditions[name]), "a rule cannot name an alarm that may not be there"
 
 
 def test_missing_data_never_alarms(stack: Stack) -> None:
@@ -157,6 +196,7 @@ def test_what_a_roll_out_sets_off_by_itself_is_held_back_while_it_runs(stack: St
         ("EventStreamName", {"IteratorAgeAlarm"}),
         ("MskClusterName", {"MskTimeLagAlarm"}),
         ("EnableKafka", {"OffsetLagAlarm", "MskTimeLagAlarm"}),
+        ("WatchedDecision", {"ScoreShifted", "ScoreTraffic", "ScoreMovedAlarm"}),
     ],
 )
 def test_a_source_that_is_off_is_not_watched(stack: Stack, parameter: str, gone: set[str]) -> None:

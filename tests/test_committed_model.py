@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from conftest import ROOT
@@ -27,13 +30,16 @@ def artifact() -> Artifact:
 @pytest.mark.parametrize("size", [2, 3, 5, 8, 15, 16, 17, 33, 64])
 def test_an_event_gets_the_same_bits_alone_and_in_a_batch(artifact: Artifact, size: int) -> None:
     lines = VERSIONS.read_file(artifact.version, GOLDEN).splitlines()
-    events = [artifact.decoder.decode(bytes(msgspec.json.decode(line, type=GoldenEvent).event)) for line in lines]
-    alone = np.concatenate([artifact.session.score(artifact.columns.build([event])) for event in events])
+    events = [bytes(msgspec.json.decode(line, type=GoldenEvent).event) for line in lines]
+
+    def scores(batch: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        return artifact.session.score(artifact.decoder.decode_all(batch).table.columns)
+
+    alone = np.concatenate([scores([event]) for event in events])
     order = np.random.default_rng(size).permutation(len(events))
     for start in range(0, len(events), size):
         batch = order[start : start + size]
-        together = artifact.session.score(artifact.columns.build([events[position] for position in batch]))
-        assert together.tobytes() == alone[batch].tobytes()
+        assert scores([events[position] for position in batch]).tobytes() == alone[batch].tobytes()
 
 
 def test_the_committed_files_of_the_live_version_are_small_enough_to_commit() -> None:

@@ -16,6 +16,7 @@ from metric_names import (
     FUNCTION,
     MODEL,
     SERVICE,
+    SKETCH,
     Metric,
     fields,
     lines_of_the_function,
@@ -55,7 +56,7 @@ _WORDS = {
         "pct",
         "by",
     ),
-    *("bin", "sort", "desc", "asc", "display", "fields", "limit", "as", "d", "h", "m", "strcontains"),
+    *("bin", "sort", "desc", "asc", "display", "fields", "limit", "as", "parse", "d", "h", "m", "strcontains"),
 }
 """The words of Logs Insights' language: docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html"""
 
@@ -140,9 +141,11 @@ def test_every_expression_names_metrics_of_its_own_widget() -> None:
 
 def fields_of(query: str) -> set[str]:
     """The fields of log lines that a query reads."""
-    query = re.sub(r"'[^']*'", "", query)
-    made = set(re.findall(r"\bas (\w+)", query))
-    return set(re.findall(r"(?<![\w.@])@?[A-Za-z_][\w.]*", query)) - _WORDS - made - {"@timestamp"}
+    parsed = re.findall(r"parse @message '[^']*' as ([\w, ]+)", query)
+    made = {name.strip() for names in parsed for name in names.split(",")}
+    made |= set(re.findall(r"\bas (\w+)", query)) | set(re.findall(r"\(\?<(\w+)>", query))
+    query = re.sub(r"'[^']*'|/.*/", "", query)
+    return set(re.findall(r"(?<![\w.@])@?[A-Za-z_][\w.]*", query)) - _WORDS - made - {"@timestamp", "@message"}
 
 
 def test_every_field_that_a_query_reads_stands_in_a_line_that_the_function_writes(lines: list[dict[str, Any]]) -> None:
@@ -152,6 +155,28 @@ def test_every_field_that_a_query_reads_stands_in_a_line_that_the_function_write
     for query in queries:
         assert fields_of(query) - known == set(), query
         assert query.startswith(f"SOURCE '/aws/lambda/{FUNCTION}' | ")
+
+
+def test_what_a_query_parses_out_of_a_sketch_stands_there() -> None:
+    line = json.dumps(SKETCH, separators=(",", ":"))
+    queries = [widget["properties"]["query"] for _, widget in WIDGETS if widget["type"] == "log"]
+    patterns = [found for query in queries for found in re.findall(r"parse @message /(.*)/", query)]
+    ((glob, names),) = [
+        found for query in queries for found in re.findall(r"parse @message '([^']*)' as ([\w, ]+?) \|", query)
+    ]
+    bins = re.search(re.escape(glob).replace(r"\*", "(.*?)"), line)
+    assert bins
+    assert list(map(int, bins.groups())) == SKETCH["sketch"]["score"]
+    assert len(names.split(", ")) == len(bins.groups())
+    assert len(patterns) == 2
+    parsed: dict[str, str] = {}
+    for pattern in patterns:
+        found = re.search(pattern.replace("(?<", "(?P<"), line)
+        assert found, pattern
+        parsed |= found.groupdict()
+    assert {name: json.loads(text) for name, text in parsed.items()} == {
+        name: SKETCH["sketch"][name] for name in ("decisions", "numbers", "categories")
+    }
 
 
 def test_a_field_that_no_line_has_is_found() -> None:

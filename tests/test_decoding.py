@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
 import small_model
-from eventscore.decoding import EventDecoder
+from eventscore.decoding import Decoded, EventDecoder
 from eventscore.delivery.rejection import rejection_messages
 from eventscore.errors import ContractViolation
 from eventscore.json_schema import example_event, producer_schema
@@ -267,9 +267,11 @@ def holds_a_key_twice(message: bytes) -> bool:
 
 @given(st.lists(MESSAGES, max_size=150))
 def test_a_batch_is_decoded_as_its_messages_are_alone(messages: list[bytes | None]) -> None:
-    events, refused = DECODER.decode_all(messages)
-    assert len(events) + len(refused) == len(messages)
-    left = iter(events)
+    decoded = DECODER.decode_all(messages)
+    refused = decoded.refused
+    assert len(decoded.ids) + len(refused) == len(messages)
+    rows = list(zip(decoded.ids, *columns_of(decoded), strict=True))
+    left = iter(rows)
     for position, message in enumerate(messages):
         alone = None if message is None else refusal(message)
         if position in refused:
@@ -279,4 +281,11 @@ def test_a_batch_is_decoded_as_its_messages_are_alone(messages: list[bytes | Non
             assert message is not None
             assert alone is None
             assert not holds_a_key_twice(message)
-            assert repr(next(left)) == repr(DECODER.decode(message))
+            one = DECODER.decode_all([message])
+            assert repr(next(left)) == repr((one.ids[0], *(column[0] for column in columns_of(one))))
+
+
+def columns_of(decoded: Decoded) -> list[list[Any]]:
+    """The features' columns, as lists."""
+    columns = decoded.table.columns
+    return [column.tolist() for name in ("numbers", "categories") for column in columns[name].T]

@@ -149,6 +149,20 @@ def test_the_report_is_one_page_that_needs_no_other(demo: Run) -> None:
     assert "<link" not in page
 
 
+def test_the_report_draws_the_on_call_dashboard_over_what_the_function_wrote(demo: Run) -> None:
+    page = render_report(demo.summary)
+    panels = {panel.title: panel for panel in demo.summary.series.on_call}
+    assert all(title in page for title in panels)
+    ends = {
+        line.label: sum(filter(None, line.values)) for line in panels["events a minute, and where they ended"].lines
+    }
+    counts = demo.summary.cloudwatch.values()
+    assert ends["received"] == sum(each["received"] for each in counts)
+    assert ends["scored"] == sum(each["scored"] for each in counts)
+    assert ends["rejected"] == sum(each["rejected"] for each in counts)
+    assert [line.label for line in panels["latency of the handler, ms"].lines] == ["p50", "p95", "p99"]
+
+
 def test_progress_reaches_its_end(demo: Run) -> None:
     last = demo.snapshots[-1]
     assert last.planned == last.sent == last.ended == {s: len(lane) for s, lane in demo.plan.messages.items()}

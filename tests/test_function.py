@@ -14,7 +14,14 @@ import pytest
 from moto import mock_aws
 
 import small_model
-from eventscore.errors import DigestMismatch, InvocationNotRecognised, NoSuchChannel, SettingsInvalid, SignatureMismatch
+from eventscore.errors import (
+    DigestMismatch,
+    InvocationNotRecognised,
+    NoSuchChannel,
+    RecordsReturned,
+    SettingsInvalid,
+    SignatureMismatch,
+)
 from eventscore.function import ScoreFunction
 from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
@@ -121,6 +128,20 @@ def test_a_sink_that_fails_returns_the_scored_and_rejects_the_poison(stack: Stac
     assert (counts["Received"], counts["Scored"], counts["Rejected"], counts["Returned"]) == ([3], [0], [1], [2])
     (warning,) = [line for line in lines if line.get("levelname") == "WARNING"]
     assert warning["origins"] == ["m-0", "m-2"]
+
+
+def test_a_source_without_partial_batch_responses_gets_an_error_in_place_of_one(stack: Stack, emitted: Emitted) -> None:
+    function = stack.function(EVENTSCORE_WHOLE_BATCHES="kafka")
+    batch = kafka({"t-0": [GOOD], "t-1": [POISON]})
+    assert function(batch, None) == {"batchItemFailures": []}
+    stack.sqs.delete_queue(QueueUrl=stack.sink)
+    emitted()
+    with pytest.raises(RecordsReturned, match="1 of 2 kafka records were not delivered") as raised:
+        function(batch, None)
+    assert (raised.value.returned, raised.value.received) == (1, 2)
+    (counts,) = [line for line in metrics(emitted()) if "Received" in line]
+    assert counts["Returned"] == [1], "it is told all the same"
+    assert function(sqs(GOOD.decode()), None) == {"batchItemFailures": [{"itemIdentifier": "m-0"}]}
 
 
 def test_a_reject_queue_that_fails_returns_the_poison(stack: Stack) -> None:

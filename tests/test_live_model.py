@@ -59,7 +59,14 @@ class FakeSource:
         self._answer()
         if version in self.bad:
             raise DigestMismatch(f"{version}/model.onnx", "this", "that")
-        return cast("Artifact", SimpleNamespace(model=self.model, version=version, signed_by="k", memory_bytes=100))
+        facts = {
+            "model": self.model,
+            "version": version,
+            "signed_by": "k",
+            "memory_bytes": 100,
+            "contract": WITHOUT_RULE,
+        }
+        return cast("Artifact", SimpleNamespace(**facts))
 
     def contract(self, version: str) -> Contract:
         self._answer()

@@ -36,7 +36,9 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "eventscore.artifact": {"load_artifact": "(versions, version, verifier, watch)"},
     "eventscore.scoring": {"score_messages": "(artifact, messages, now)"},
-    "eventscore.function": {"ScoreFunction": "(models, router, service, telemetry, news, under_way)"},
+    "eventscore.function": {
+        "ScoreFunction": "(models, router, service, telemetry, news, under_way, sketches, whole_batches)"
+    },
     "eventscore_training": {
         "train": "(config, on_progress)",
         "resume": "(folder, on_progress)",
@@ -110,12 +112,14 @@ def test_the_environment_variables_keep_their_names() -> None:
             "EVENTSCORE_IDEMPOTENCY_TABLE",
             "EVENTSCORE_REFRESH_SECONDS",
             "EVENTSCORE_MAX_FILE_MB",
+            "EVENTSCORE_SKETCH_SECONDS",
         ),
         *(
             "EVENTSCORE_MODEL_FIELD",
             "EVENTSCORE_MODEL_SOURCES",
             "EVENTSCORE_MODEL_MEMORY_MB",
             "EVENTSCORE_FALLBACK_CONTRACTS",
+            "EVENTSCORE_WHOLE_BATCHES",
         ),
     }
 

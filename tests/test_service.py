@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 import small_model
 from eventscore.artifact import Artifact
+from eventscore.columns import Table
 from eventscore.contract import parse_contract
+from eventscore.decoding import Decoded
 from eventscore.delivery.rejection import PART_BYTES, rejection_messages
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.errors import ContractViolation
@@ -230,13 +232,11 @@ def test_a_score_that_is_no_number_is_a_rejection_and_no_answer(small_artifact: 
 
 def test_an_event_of_several_scores_is_rejected_for_one_that_is_no_number() -> None:
     contract = parse_contract(CLASSES.encode(), "classes")
-    columns = SimpleNamespace(build=lambda events: events)
-    decoder = SimpleNamespace(decode_all=lambda messages: ([SimpleNamespace(event_id=m) for m in messages], {}))
+    decoder = SimpleNamespace(decode_all=lambda messages: Decoded(messages, Table({}, [], []), {}))
     artifact: Any = SimpleNamespace(
         model="m",
         version="v",
         contract=contract,
-        columns=columns,
         decoder=decoder,
         session=ScoresOf([[0.1, 0.7, 0.2], [0.9, -math.inf, 0.1], [0.3, 0.3, 0.4]]),
     )

@@ -72,14 +72,13 @@ def test_a_batch_is_one_run_of_the_graph_and_one_delivery(
     function: Function, small_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, records: int
 ) -> None:
     runs: list[int] = []
-    real = small_artifact.session._session
+    real = small_artifact.session._run
 
-    class Counting:
-        def run(self, names: Any, columns: Any) -> Any:
-            runs.append(len(columns["numbers"]))
-            return real.run(names, columns)
+    def counting(names: Any, columns: Any, options: Any) -> Any:
+        runs.append(len(columns["numbers"]))
+        return real(names, columns, options)
 
-    monkeypatch.setattr(small_artifact.session, "_session", Counting())
+    monkeypatch.setattr(small_artifact.session, "_run", counting)
     function(batch(records))
     assert (runs, function.sink.calls, function.rejects.calls) == ([records], 1, 0)
 

@@ -90,7 +90,9 @@ def command(
     (out / "summary.json").write_text(json.dumps(summary.document, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(render_report(summary), encoding="utf-8")
     _show(console, summary)
-    console.print(f"\n[bold]{out / 'report.html'}[/bold] and {out / 'summary.json'} are written.")
+    console.print(f"\nfigures: {out / 'summary.json'}")
+    page = (out / "report.html").resolve().as_uri()
+    console.print(f"plots and the on-call dashboard: [bold][link={page}]{page}[/link][/bold]", soft_wrap=True)
     if summary.problems:
         raise click.ClickException("; ".join(summary.problems))
 

@@ -27,6 +27,7 @@ _COMMANDS = {
     "publish": "eventscore_cli.publish",
     "versions": "eventscore_cli.versions",
     "promote": "eventscore_cli.promote",
+    "status": "eventscore_cli.status",
     "replay": "eventscore_cli.replay",
     "score": "eventscore_cli.score",
     "cost": "eventscore_cli.cost",

@@ -149,7 +149,9 @@ def command(
         click.echo(json.dumps({"queue": url, "journal": location, "sent": send, **account.document}))
     else:
         retention = attributes.get("MessageRetentionPeriod")
-        show(Console(), account, url, int(retention) if retention else None, datetime.now(UTC), sent=send)
+        retention_s = int(retention) if retention else None
+        console = Console(width=None if Console().is_terminal else 160)
+        show(console, account, url, retention_s, datetime.now(UTC), sent=send)
     if stopped:
         return 130
     return 1 if send and _is_left(account) else 0

@@ -16,7 +16,7 @@ _WORDS = {
     End.SENT_BEFORE: ("", "went out before; only to be removed from the queue"),
     End.IN_DOUBT: (
         "yellow",
-        "in doubt: claimed by a run that never said whether they went out. They stay until you decide: --in-doubt send or remove",
+        "in doubt: an interrupted run may have sent them. They stay until you decide (--in-doubt send, --in-doubt remove)",
     ),
     End.REFUSED: ("red", "not taken; they stay in the queue, and the next run tries again"),
     End.LEFT: ("yellow", "cannot be sent; they stay in the queue"),
@@ -28,16 +28,17 @@ def show(console: Console, account: Account, queue: str, retention_s: int | None
     name = queue.rpartition("/")[2]
     console.print(f"[bold]{name}[/bold]: {account.messages:,} messages{_expiry(account, retention_s, now)}")
     if account.rows:
-        table = Table("reason", "version", "source", box=None, pad_edge=False)
-        table.add_column("events", justify="right")
-        for column in ("oldest", "newest", "for example"):
-            table.add_column(column, overflow="fold" if column == "for example" else "ellipsis")
-        for (reason, version, source), row in sorted(account.rows.items(), key=lambda item: -item[1].events):
-            origins = Text(", ".join(row.origins) + (", ..." if row.events > len(row.origins) else ""))
-            table.add_row(
-                reason, version or "", source, f"{row.events:,}", _time(row.oldest), _time(row.newest), origins
-            )
+        table = Table("reason", box=None, pad_edge=False)
+        # What people copy from here is never cut.
+        for column in ("version", "source", "events", "oldest (UTC)", "newest (UTC)"):
+            table.add_column(column, no_wrap=True, justify="right" if column == "events" else "left")
+        rows = sorted(account.rows.items(), key=lambda item: -item[1].events)
+        for (reason, version, source), row in rows:
+            table.add_row(reason, version or "", source, f"{row.events:,}", _time(row.oldest), _time(row.newest))
         console.print(table)
+        for (reason, _, source), row in rows:
+            more = ", ..." if row.events > len(row.origins) else ""
+            console.print(Text(f"  {source} {reason}: {', '.join(row.origins)}{more}", style="dim"))
     for end in End:
         if account.ends[end]:
             style, words = _WORDS[end]
@@ -46,7 +47,7 @@ def show(console: Console, account: Account, queue: str, retention_s: int | None
                 line.append(f" (to {', '.join(f'{target}: {count:,}' for target, count in account.targets.items())})")
             console.print(line)
     if account.unselected:
-        console.print(f"{account.unselected:>8,} not selected; they stay in the queue")
+        console.print(f"{account.unselected:>8,} not selected, or beyond --limit; they stay in the queue")
     for why, names in account.problems.items():
         some = ", ".join(names) + (", ..." if account.problem_counts[why] > len(names) else "")
         console.print(Text(f"  ! {account.problem_counts[why]:,} x {why}: {some}", style="yellow"))

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from eventscore.errors import ArtifactRefused
-from eventscore.manifest import MANIFEST, SIGNATURE, Manifest, parse_manifest
-from eventscore.signing import Ed25519Verifier
+from eventscore.manifest import Manifest
 from eventscore.store.location import open_store
 from eventscore.store.versions import ModelVersions
 from eventscore_cli.options import store_option, trusted_keys_option, verifier
 from eventscore_cli.place import find_place, stack_option
+from eventscore_cli.signed_manifest import read_signed_manifest
 from eventscore_training.figures import TITLES, compared_figures
 
 
@@ -43,7 +43,7 @@ def command(model: str | None, store: str, stack: str | None, trusted_keys: Sequ
     found: dict[str, tuple[Manifest, str] | str] = {}
     for name in names:
         try:
-            found[name] = _read(versions, name, trusted)
+            found[name] = read_signed_manifest(versions, name, trusted)
         except ArtifactRefused as error:
             found[name] = type(error).__name__
     figures = _figures([each[0] for each in found.values() if not isinstance(each, str)])
@@ -67,13 +67,6 @@ def command(model: str | None, store: str, stack: str | None, trusted_keys: Sequ
             f"{signed_by} trusted",
         )
     Console(width=None if Console().is_terminal else 160).print(table)
-
-
-def _read(versions: ModelVersions, version: str, trusted: Ed25519Verifier) -> tuple[Manifest, str]:
-    files = versions.read_files(version, (MANIFEST, SIGNATURE))
-    key, signature_key = versions.key(version, MANIFEST), versions.key(version, SIGNATURE)
-    signed_by = trusted.verify(files[MANIFEST], files[SIGNATURE], key=key, signature_key=signature_key)
-    return parse_manifest(files[MANIFEST], key, model=versions.model, version=version), signed_by
 
 
 def _figures(manifests: Sequence[Manifest]) -> tuple[str, ...]:

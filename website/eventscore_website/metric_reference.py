@@ -39,6 +39,7 @@ WORDS: Final[Mapping[str, str]] = {
     "ModelAgeDays": "Days since the version that begins to answer was made; at each cold start, restore and replacement.",
     "ModelLoadFailed": "A version, or the pointer to one, could not be had; the log says why, and who answers meanwhile.",
     "ModelLoaded": "Another version answers from now on in a warm environment.",
+    "SketchFailed": "A version answers, and what it meets is not counted; the log says why.",
     "FallbackAnswers": "Events that the contract's fallback rule answered.",
 }
 """What each metric says."""
@@ -72,6 +73,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "replaced": None,
     "origin": "contract.toml",
     "answers": 1,
+    "sketch": {},
 }
 """An example of each argument that the methods of `Telemetry` take."""
 

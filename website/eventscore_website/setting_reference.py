@@ -34,6 +34,14 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "an eighteenth of the function's memory",
         "A version with a larger file is refused before the file is read.",
     ),
+    settings.SKETCH_SECONDS: (
+        "60",
+        "How often an environment tells its [drift sketch](../function.md#the-drift-sketch), at most. 0: no sketch.",
+    ),
+    settings.WHOLE_BATCHES: (
+        "none",
+        "Sources whose mapping knows no partial batch response (`kafka`): where a record is returned, the invocation fails.",
+    ),
     settings.FALLBACK_CONTRACTS: (
         "none",
         "Folder of contracts deployed with the function: their [fallback rule](../contract.md#fallback) where the store is silent.",

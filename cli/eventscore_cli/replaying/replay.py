@@ -26,6 +26,8 @@ BATCH = 10
 _TRIES = 5
 _FIRST_WAIT_S = 0.2
 _THREADS = 10
+_LOOKS = 100
+_FORESEEN = {Standing.FREE: End.WOULD_SEND, Standing.SENT: End.SENT_BEFORE, Standing.IN_DOUBT: End.IN_DOUBT}
 
 Doubtful = Literal["leave", "send", "remove"]
 Each = Callable[[Callable[[Event], Any], Sequence[Event]], list[Any]]
@@ -67,6 +69,7 @@ class Replay:
     each: Each = side_by_side
     account: Account = field(default_factory=Account)
     _pending: list[tuple[Event, Target, _Open]] = field(default_factory=list)
+    _looked: list[tuple[Event, Target]] = field(default_factory=list)
     _foreseen: set[str] = field(default_factory=set)
     _looked_at: int = 0
     _paid: float = 0.0
@@ -97,6 +100,7 @@ class Replay:
             for parcel in self.reader.rest():
                 self._take(parcel, send)
         self._flush()
+        self._foresee()
 
     def _take(self, parcel: Parcel, send: bool) -> None:
         if parcel.events and not self.selection.takes(parcel.events[0]):
@@ -123,7 +127,9 @@ class Replay:
                     return
                 self._pending.append((event, target, open_parcel))
             else:
-                self._foresee(event, target)
+                self._looked.append((event, target))
+                if len(self._looked) >= _LOOKS:
+                    self._foresee()
 
     def _problem(self, parcel: Parcel, send: bool) -> None:
         leftover, journal = parcel.leftover_of, self.journal
@@ -133,21 +139,28 @@ class Replay:
             return
         self.account.problem(str(parcel.problem), f"message {parcel.held[0].message_id}")
 
-    def _foresee(self, event: Event, target: Target) -> None:
-        standing = Standing.FREE if self.journal is None else self.journal.standing(event.identity)
-        if event.identity in self._foreseen:
-            standing = Standing.SENT
-        self._foreseen.add(event.identity)
-        end = {Standing.FREE: End.WOULD_SEND, Standing.SENT: End.SENT_BEFORE, Standing.IN_DOUBT: End.IN_DOUBT}[standing]
-        if end is End.IN_DOUBT and self.doubtful == "send":
-            end = End.WOULD_SEND
-        self.account.end(event, end, target=target.name)
+    def _foresee(self) -> None:
+        """What would become of the events that were looked at."""
+        looked, self._looked = self._looked, []
+        journal = self.journal
+        standings = [Standing.FREE] * len(looked)
+        if journal is not None:
+            standings = self.each(lambda event: journal.standing(event.identity), [event for event, _ in looked])
+        for (event, target), standing in zip(looked, standings, strict=True):
+            end = _FORESEEN[standing]
+            if event.identity in self._foreseen:
+                end = End.SENT_BEFORE  # for the message that told of it first
+            elif end is End.IN_DOUBT and self.doubtful == "send":
+                end = End.WOULD_SEND
+            self._foreseen.add(event.identity)
+            self.account.end(event, end, target=target.name)
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
         if not pending:
             return
         assert self.journal is not None  # noqa: S101  the command sees to it
+        self.queue.keep()
         self._pace(len(pending))
         standings = self._claim([event for event, _, _ in pending])
         free: dict[str, tuple[Target, list[tuple[Event, _Open]]]] = {}

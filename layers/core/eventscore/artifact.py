@@ -40,7 +40,6 @@ from eventscore.stopwatch import Stopwatch
 from eventscore.store.versions import ModelVersions
 
 if TYPE_CHECKING:
-    from eventscore.columns import ColumnBuilder
     from eventscore.decoding import EventDecoder
     from eventscore.manifest import FileEntry, Manifest
     from eventscore.served_contract import ServedContract
@@ -62,7 +61,6 @@ class Artifact(msgspec.Struct, frozen=True):
     manifest: Manifest | ServedManifest
     signed_by: str
     decoder: EventDecoder
-    columns: ColumnBuilder
     session: ScoringSession
 
     @property
@@ -140,7 +138,7 @@ def prove(
         # ONNX Runtime lets go of the interpreter while it loads a graph: the contract is read beside it.
         reading = Background(partial(_read_contract, files[CONTRACT], key(CONTRACT), manifest.model))
         graph = load_graph(files[GRAPH], key(GRAPH))
-        contract, decoder, columns = reading.result()
+        contract, decoder = reading.result()
         session = ScoringSession(graph, contract, key(GRAPH))
         artifact = Artifact(
             model=manifest.model,
@@ -149,7 +147,6 @@ def prove(
             manifest=manifest,
             signed_by=signed_by,
             decoder=decoder,
-            columns=columns,
             session=session,
         )
     with watch.part("golden"):
@@ -179,9 +176,9 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
     try:
         decode = msgspec.json.Decoder(GoldenEvent).decode
         lines = [decode(line) for line in golden.splitlines()]
-        events, refused = artifact.decoder.decode_all([bytes(line.event) for line in lines])
-        if refused:
-            raise refused[min(refused)]
+        decoded = artifact.decoder.decode_all([bytes(line.event) for line in lines])
+        if decoded.refused:
+            raise decoded.refused[min(decoded.refused)]
     except (msgspec.MsgspecError, UnicodeDecodeError, ContractViolation) as error:
         raise GraphInvalid(key, f"refused: a golden event does not fit the contract: {error}") from None
     if len(lines) != artifact.manifest.golden.events:
@@ -189,7 +186,7 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
             key, f"refused: the manifest names {artifact.manifest.golden.events} golden events, here are {len(lines)}"
         )
     try:
-        scores = artifact.session.score(artifact.columns.build(events))
+        scores = artifact.session.score(decoded.table.columns)
     except Exception as error:  # ONNX Runtime's errors share no other base class
         raise GraphInvalid(key, f"refused: the graph fails on its golden events: {error}") from None
     tolerance = artifact.manifest.golden.tolerance
@@ -206,14 +203,13 @@ def check_golden_events(artifact: Artifact, golden: bytes, key: str) -> None:
                 raise GoldenMismatch(key, number, want, score, tolerance)
 
 
-def _read_contract(raw: bytes, key: str, model: str) -> tuple[ServedContract, EventDecoder, ColumnBuilder]:
+def _read_contract(raw: bytes, key: str, model: str) -> tuple[ServedContract, EventDecoder]:
     """The contract, and what is made of it to read events."""
     # As late as this, imports too go on beside the loading of the graph.
-    from eventscore.columns import ColumnBuilder
     from eventscore.decoding import EventDecoder
 
     contract = _contract(raw, key, model)
-    return contract, EventDecoder(contract), ColumnBuilder(contract)
+    return contract, EventDecoder(contract)
 
 
 def _contract(raw: bytes, key: str, model: str) -> ServedContract:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
-from eventscore.duplicate_keys import ABSENT, ABSENT_CATEGORY, DuplicateKeys, first_duplicate
+from eventscore.columns import ABSENT, ABSENT_CATEGORY, ColumnBuilder, Row, Table
+from eventscore.duplicate_keys import DuplicateKeys, first_duplicate
 from eventscore.errors import ContractViolation
 from eventscore.violations import ViolationReader
 
@@ -41,12 +43,23 @@ class Event(msgspec.Struct, gc=False):
             """The event's id, as the producer wrote it."""
 
 
+class Decoded(msgspec.Struct, gc=False):
+    """A batch of messages. ``ids`` and ``table`` are those of the events, in order; ``refused`` holds the violation of each message that
+    is none, by its place among the messages.
+    """
+
+    ids: list[EventId]
+    table: Table
+    refused: dict[int, ContractViolation]
+
+
 class EventDecoder:
     """Decodes and validates the messages of one contract."""
 
     def __init__(self, contract: AnyContract) -> None:
         self._max_bytes = contract.event.max_bytes
         self._decode = msgspec.json.Decoder(_event_type(contract)).decode
+        self._columns = ColumnBuilder(contract)
         self._duplicate_keys = DuplicateKeys(contract)
         self._violations = ViolationReader(contract)
 
@@ -57,32 +70,37 @@ class EventDecoder:
             ContractViolation: the message breaks the contract; the error tells the reason and the field.
 
         """
-        events, refused = self.decode_all([message])
+        refused = self.decode_all([message]).refused
         if refused:
             raise refused[0]
-        return events[0]
+        return self._decode(message or b"")
 
-    def decode_all(self, messages: Sequence[bytes | None]) -> tuple[list[Event], dict[int, ContractViolation]]:
-        """The events in ``messages``, in order, and by its position the violation of each message that is none."""
+    def decode_all(self, messages: Sequence[bytes | None]) -> Decoded:
+        """What is in ``messages``."""
         refused = self._unreadable(messages)
         places, readable = _others(messages, refused)
-        events: list[Event] = []
+        rows: list[Row] = []
         left = iter(readable)
-        while len(events) + len(refused) < len(messages):
+        while len(rows) + len(refused) < len(messages):
             try:
                 # What was decoded before a message that raises stays in the list, and the iterator stands behind that message.
-                events.extend(map(self._decode, left))
+                rows.extend(map(_VALUES, map(self._decode, left)))
             except _NO_EVENT as error:
-                at = len(events) + len(refused) - (len(messages) - len(readable))
+                at = len(rows) + len(refused) - (len(messages) - len(readable))
                 refused[places[at]] = self._violations.read(error, readable[at])
-        if len(events) < len(readable):
+        if len(rows) < len(readable):
             places, readable = _others(messages, refused)
-        for at in reversed(self._duplicate_keys.suspects(readable, events)):
-            violation = self._of_duplicates(readable[at])
-            if violation is not None:
-                refused[places[at]] = violation
-                del events[at]
-        return events, refused
+        table = self._columns.build(rows)
+        if not self._duplicate_keys.found_none(readable, rows, table):
+            count = len(rows)
+            for at in reversed(self._duplicate_keys.suspects(readable, rows)):
+                violation = self._of_duplicates(readable[at])
+                if violation is not None:
+                    refused[places[at]] = violation
+                    del rows[at]
+            if len(rows) < count:
+                table = self._columns.build(rows)
+        return Decoded(list(map(_ID, rows)), table, refused)
 
     def _unreadable(self, messages: Sequence[bytes | None]) -> dict[int, ContractViolation]:
         """The messages that are not even looked into."""
@@ -121,11 +139,13 @@ def _others(messages: Sequence[bytes | None], refused: Collection[int]) -> tuple
     return places, [messages[place] or b"" for place in places]
 
 
+_VALUES = msgspec.structs.astuple
+_ID = itemgetter(0)
 _NO_EVENT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _event_type(contract: AnyContract) -> type[Event]:
-    """The struct whose fields are those of the contract, in the order: id, time, rollout key, numbers, categories."""
+    """The struct whose fields are those of the contract, in the order of a `Row`: id, time, rollout key, numbers, categories."""
     event = contract.event
     fields: list[Any] = [("event_id", _Id, msgspec.field(name=event.id))]
     if event.time is not None:

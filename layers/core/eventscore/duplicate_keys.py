@@ -5,28 +5,27 @@ A second parse of each event would cost more than the first. But in a text witho
 a string: each key brings two, each string value two more, nothing else any. The decoded event tells which keys are there and which
 values are strings, so where the marks are as many as it explains, no key is there twice and none that the contract does not name.
 No event can have fewer, so the marks of a whole batch are counted at once: if the sums agree, each event's do. Only where they
-differ is an event parsed again, slowly and surely.
+differ are its parts looked at, and what they do not explain is parsed again, slowly and surely.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
-from operator import attrgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eventscore.columns import ABSENT, ABSENT_CATEGORY, Row, Table, leading_fields
+
 if TYPE_CHECKING:
     from eventscore.contract import AnyContract
 
-ABSENT = float("nan")
-"""What the decoder puts in the place of an optional number or boolean that the message does not hold; ``null`` is None."""
-ABSENT_CATEGORY = ""
-"""The same for an optional category. No message holds it: a category has at least one character."""
 _TOGETHER = 64
-"""Events whose marks are counted together; a batch with one escape in it is not counted again as a whole."""
-_BACKSLASH, _MARK = ord("\\"), ord('"')
+"""Events whose marks are counted together: their text stays in the processor's nearest memory."""
+_FEW = 8
+"""Up to so many events are looked at one by one: numpy's functions would take longer to be called."""
+_MARK = ord('"')
 _LONG = 4096
 
 
@@ -34,57 +33,78 @@ class DuplicateKeys:
     """Looks for duplicate keys in messages that the decoder of the same contract has accepted."""
 
     def __init__(self, contract: AnyContract) -> None:
-        own_key = contract.own_rollout_key is not None
-        self._ids = ("event_id", "rollout_key") if own_key else ("event_id",)
-        strings = len(self._ids) + (contract.event.time is not None) + len(contract.categories)
+        leading = leading_fields(contract)
+        self._ids = [place for place, what in enumerate(leading) if what != "time"]
+        strings = len(leading) + len(contract.categories)
         self._marks = 2 * (strings + len(contract.numbers)) + 2 * strings
-        self._numbers = _values_of("n", [contract.features[name].missing for name in contract.numbers])
-        self._categories = _values_of("c", [contract.features[name].missing for name in contract.categories])
+        missing = [contract.features[name].missing for name in (*contract.numbers, *contract.categories)]
+        optional = [place for place, what in enumerate(missing, start=len(leading)) if what != "refuse"]
+        first_category = len(leading) + len(contract.numbers)
+        self._numbers = _values_at([place for place in optional if place < first_category])
+        self._categories = _values_at([place for place in optional if place >= first_category])
 
-    def suspects(self, messages: Sequence[bytes], events: Sequence[Any]) -> list[int]:
+    def found_none(self, messages: Sequence[bytes], rows: Sequence[Row], table: Table) -> bool:
+        """Whether no message of a batch holds a key twice for sure; ``rows`` and ``table`` are what it was decoded to."""
+        if len(rows) <= _FEW:
+            return _marks_in(messages) == sum(map(self._marks_of, rows))
+        marks: float = self._marks * len(rows)
+        for place in self._ids:
+            marks -= 2 * [type(row[place]) for row in rows].count(int)
+        if self._numbers is not None:
+            marks -= 2 * table.absent_numbers()
+        marks -= 2 * len(table.gaps) + 2 * table.gaps.count(ABSENT_CATEGORY)
+        for start in range(0, len(messages), _TOGETHER):
+            marks -= _marks_in(messages[start : start + _TOGETHER])
+        return marks == 0
+
+    def suspects(self, messages: Sequence[bytes], rows: Sequence[Row]) -> list[int]:
         """The places of those that hold a key twice, an escape, or a field that the contract does not name."""
+        marks = list(map(self._marks_of, rows))
         found: list[int] = []
         for start in range(0, len(messages), _TOGETHER):
-            some, of = messages[start : start + _TOGETHER], events[start : start + _TOGETHER]
-            if not self._explained(some, of):
+            end = start + _TOGETHER
+            if _marks_in(messages[start:end]) != sum(marks[start:end]):
                 found += [
-                    start + place
-                    for place in range(len(some))
-                    if len(some) == 1 or not self._explained(some[place : place + 1], of[place : place + 1])
+                    place
+                    for place, message in enumerate(messages[start:end], start)
+                    if _marks_in((message,)) != marks[place]
                 ]
         return found
 
-    def _explained(self, messages: Sequence[bytes], events: Sequence[Any]) -> bool:
-        """Whether the events explain all quotation marks of their messages, so that no key is there twice."""
-        text = b"".join(messages)
-        if _BACKSLASH in text:
-            return False
-        marks = self._marks * len(events)
-        for name in self._ids:
-            marks -= 2 * [type(getattr(event, name)) for event in events].count(int)
+    def _marks_of(self, row: Row) -> int:
+        """How many quotation marks the event explains."""
+        marks = self._marks
+        for place in self._ids:
+            if type(row[place]) is int:
+                marks -= 2
         if self._numbers is not None:
-            marks -= 2 * list(chain.from_iterable(map(self._numbers, events))).count(ABSENT)
+            marks -= 2 * self._numbers(row).count(ABSENT)
         if self._categories is not None:
-            values = list(chain.from_iterable(map(self._categories, events)))
+            values = self._categories(row)
             marks -= 4 * values.count(ABSENT_CATEGORY) + 2 * values.count(None)
-        return marks == _count_marks(text)
+        return marks
 
 
-def _values_of(letter: str, missing: Sequence[str]) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Reads the optional ones among an event's fields ``<letter>0, <letter>1, ...``; None where all are required."""
-    names = [f"{letter}{place}" for place, what in enumerate(missing) if what != "refuse"]
-    if not names:
+def _values_at(places: Sequence[int]) -> Callable[[Row], tuple[Any, ...]] | None:
+    """Reads the values at ``places`` of a row; None where there are none."""
+    if not places:
         return None
-    if len(names) == 1:
-        one = attrgetter(names[0])
-        return lambda event: (one(event),)
-    return attrgetter(*names)
+    if len(places) == 1:
+        return itemgetter(slice(places[0], places[0] + 1))
+    return itemgetter(*places)
 
 
-def _count_marks(text: bytes) -> int:
+def _marks_in(messages: Sequence[bytes]) -> float:
+    """The quotation marks in a few messages; more than any event explains where there is an escape."""
+    text = b"".join(messages)
+    if b"\\" in text:
+        return _TOO_MANY
     if len(text) < _LONG:
         return text.count(b'"')
     return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == _MARK))
+
+
+_TOO_MANY = float("inf")
 
 
 def first_duplicate(message: bytes) -> str | None:

@@ -6,7 +6,10 @@
     ├── ContractInvalid           a contract.toml that does not say what a contract must
     ├── SettingsInvalid           the environment of the function is incomplete or contradicts itself
     ├── InvocationNotRecognised   the function was called with something that no source sends
+    ├── RecordsReturned           a source takes back whole batches only, and some of one must come back
     ├── ContractViolation         one event breaks its contract: permanent, the event is rejected
+    ├── BaselineInvalid           a baseline without bins for its contract: its version scores, and is not watched for drift
+    ├── SketchesDiffer            two sketches that cannot be added up
     ├── ArtifactRefused           a version is not what it claims to be: nothing of it is loaded
     │   ├── FileMissing           the manifest names a file that is not there
     │   ├── DigestMismatch        a file's bytes are not those that the manifest names
@@ -46,6 +49,23 @@ class ContractInvalid(EventscoreError):
         super().__init__(f"{origin}: the contract is not valid:{lines}")
 
 
+class BaselineInvalid(EventscoreError):
+    """A version's ``baseline.json`` cannot be counted with; ``file`` is its key."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        super().__init__(f"{file}: no sketch can be made: {problem}")
+
+
+class SketchesDiffer(EventscoreError):
+    """Sketches of two versions, or with other bins, were to be added up."""
+
+    def __init__(self, expected: str, got: str) -> None:
+        self.expected = expected
+        self.got = got
+        super().__init__(f"sketches of one version can be added up: expected one of {expected}, got {got}")
+
+
 class SettingsInvalid(EventscoreError):
     """An environment variable is missing or cannot be understood."""
 
@@ -66,6 +86,20 @@ class InvocationNotRecognised(EventscoreError):
         super().__init__(
             "expected an SQS, Kinesis or Kafka batch, a list of events (a direct invocation) "
             f'or {{"eventscore": "warm-up"}}; got {got}'
+        )
+
+
+class RecordsReturned(EventscoreError):
+    """Some records of a batch were not delivered, and their source knows no partial batch response: all of it has to come back."""
+
+    def __init__(self, source: str, returned: int, received: int, reasons: tuple[str, ...]) -> None:
+        self.source = source
+        self.returned = returned
+        self.received = received
+        self.reasons = reasons
+        super().__init__(
+            f"{returned} of {received} {source} records were not delivered ({', '.join(reasons)}), and their mapping takes back whole "
+            "batches only: all of them will come again"
         )
 
 

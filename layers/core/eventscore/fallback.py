@@ -10,7 +10,6 @@ import msgspec
 
 from eventscore.decision_bands import band_of, main_score
 from eventscore.decoding import EventDecoder
-from eventscore.errors import ContractViolation
 from eventscore.scorer import NO_VERSION
 from eventscore.scoring import Answer, Outcome, timestamp
 
@@ -49,12 +48,11 @@ class FallbackRule:
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order: the rule's answer, or the violation that it is rejected for."""
         scored_at = timestamp(now)
-        outcomes: list[Outcome] = []
-        for message in messages:
-            try:
-                event_id = self._decoder.decode(message).event_id
-            except ContractViolation as violation:
-                outcomes.append(violation)
-            else:
-                outcomes.append(msgspec.structs.replace(self._answer, event_id=event_id, scored_at=scored_at))
-        return outcomes
+        decoded = self._decoder.decode_all(messages)
+        ids = iter(decoded.ids)
+        return [
+            decoded.refused[place]
+            if place in decoded.refused
+            else msgspec.structs.replace(self._answer, event_id=next(ids), scored_at=scored_at)
+            for place in range(len(messages))
+        ]

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,7 @@ if not {"msgspec", "typing_extensions"} & sys.modules.keys():
     del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
-from eventscore.errors import SettingsInvalid
+from eventscore.errors import RecordsReturned, SettingsInvalid
 from eventscore.model_cache import Models, OneScorer
 from eventscore.model_news import ModelNews
 from eventscore.process_age import process_age_ms
@@ -36,7 +36,7 @@ from eventscore.sources.recognise import HOLD_MS, is_direct, is_warm_up, recogni
 from eventscore.sources.source import behind
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
-from eventscore.telling import Telling
+from eventscore.telling import Sketches, Telling
 from eventscore.time_left import TimeLeft
 from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
 
@@ -49,6 +49,7 @@ _RESTORE_PATIENCE_S: Final = 7.0
 
 if TYPE_CHECKING:
     from eventscore.artifact import Artifact
+    from eventscore.drift_watch import DriftWatch
     from eventscore.records import Record
     from eventscore.service import BatchResult, ScoringService
 
@@ -57,7 +58,8 @@ class ScoreFunction:
     """Scores SQS, Kinesis and Kafka batches, lists of events, and answers warm-ups.
 
     ``service`` is None where the function has no sink and is only called directly. ``telemetry`` answers for each model who tells
-    of it, ``news`` is where models leave what they have to tell.
+    of it, ``news`` is where models leave what they have to tell. ``whole_batches`` names the sources whose
+    mapping knows no partial batch response.
     """
 
     def __init__(
@@ -68,20 +70,35 @@ class ScoreFunction:
         telemetry: Callable[[str], Telemetry],
         news: deque[ModelNews],
         under_way: UnderWay | None = None,
+        sketches: Sketches | None = None,
+        whole_batches: Collection[str] = (),
     ) -> None:
         self._models = models
         self._router = router
         self._service = service
+        self._news = news
         self._telling = Telling(telemetry, news)
         self._under_way = under_way or UnderWay()
         self._refresher = Refresher(models.held)
+        self._whole_batches = whole_batches
         self._is_cold = True
+        self._sketches = sketches or Sketches()
 
     @classmethod
-    def of(cls, artifact: Artifact, service: ScoringService | None, telemetry: Telemetry) -> ScoreFunction:
-        """A function that scores with one version, which is never looked after."""
+    def of(
+        cls,
+        artifact: Artifact,
+        service: ScoringService | None,
+        telemetry: Telemetry,
+        watch: DriftWatch | None = None,
+    ) -> ScoreFunction:
+        """A function that scores with one version, which is never looked after; ``watch`` counts what it scores."""
         router = Router((artifact.model,))
-        return cls(OneScorer(VersionScorer(artifact)), router, service, lambda model: telemetry, deque())
+        scorer, sketches = VersionScorer(artifact), Sketches()
+        if watch is not None:
+            scorer.watch = watch
+            sketches.watches.append(watch)
+        return cls(OneScorer(scorer), router, service, lambda model: telemetry, deque(), sketches=sketches)
 
     @classmethod
     def from_environment(
@@ -99,7 +116,8 @@ class ScoreFunction:
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
         under_way = UnderWay()
-        models = model_cache(settings, clock, news.append)
+        sketches = Sketches(settings.sketch_s, clock)
+        models = model_cache(settings, clock, news.append, sketches.watches.append)
         models.prepare(settings.models[0])
         telemetry = telemetry_by_model(environment, under_way)
         telemetry(settings.models[0])  # what is wrong with its settings is an error of the cold start
@@ -110,6 +128,8 @@ class ScoreFunction:
             telemetry,
             news,
             under_way,
+            sketches,
+            settings.whole_batches,
         )
         if settings.initialization in (PROVISIONED, SNAP_START):
             function.load_all()
@@ -118,7 +138,7 @@ class ScoreFunction:
         if settings.initialization == SNAP_START:
             from eventscore import snap_start
 
-            snap_start.register(function.load_all, function.after_restore)
+            snap_start.register(function.before_snapshot, function.after_restore)
         return function
 
     def __call__(self, invocation: Any, context: Any) -> Any:
@@ -130,14 +150,17 @@ class ScoreFunction:
         Raises:
             InvocationNotRecognised: nobody sends such a thing.
             ArtifactRefused, StoreError: there is no model to score with. The source keeps the whole batch.
+            RecordsReturned: so that a source without partial batch responses keeps the whole batch, too.
             SettingsInvalid: a batch came, and no sink is configured, or no model for its source.
 
         """
         self._refresher.invocation_begins()
         self._under_way.begins(context)
-        self._telling.news()
+        if self._news:
+            self._telling.news()
         if is_direct(invocation):
             answers = answer_events(invocation, self._router, self._scorer, self._telling)
+            self._tell_sketches()
             self._refresher.start()  # the answers are on their way to somebody who waits for them
             return answers
         if is_warm_up(invocation):
@@ -150,6 +173,7 @@ class ScoreFunction:
                 answer |= hold(invocation, TimeLeft.of(context))
             return answer
         response = self._batch(invocation, TimeLeft.of(context))
+        self._tell_sketches()
         self._refresh(context)
         return response
 
@@ -158,10 +182,17 @@ class ScoreFunction:
         for model in self._router.models:
             self._load(model)
 
+    def before_snapshot(self) -> None:
+        """Load all that a snapshot shall hold, and leave nothing in it that every environment would tell of again. Never raises."""
+        self.load_all()
+        self._tell_sketches(at_once=True)
+
     def after_restore(self) -> None:
         """Catch up on what happened since the snapshot was taken, which may be weeks ago. Never raises."""
         import random
 
+        for watch in self._sketches.watches:
+            watch.began = self._sketches.clock()
         random.seed()  # every environment of this snapshot would wait the same random times
         self._refresher.invocation_begins()
         self._load(self._router.models[0])
@@ -207,6 +238,8 @@ class ScoreFunction:
             returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
+        if returned and source.name in self._whole_batches:
+            raise RecordsReturned(source.name, len(returned), len(records), tuple(sorted(set(returned.values()))))
         return source.response(invocation, returned)
 
     def _warm(self) -> dict[str, Any]:
@@ -220,6 +253,10 @@ class ScoreFunction:
             answer["models"] = {live.model: live.serving.version for live in self._models.held() if live.serving}
         return answer
 
+    def _tell_sketches(self, *, at_once: bool = False) -> None:
+        if self._sketches.watches:
+            self._telling.sketches(self._sketches, at_once=at_once)
+
     def _load(self, model: str) -> None:
         with suppress(Exception):  # told by telemetry; the first invocation tries again, and raises
             self._scorer(model)
@@ -231,7 +268,8 @@ class ScoreFunction:
             scorer = self._models.get(model, self._cold_watch() if self._is_cold else None)
             self._is_cold = False
         finally:
-            self._telling.news()
+            if self._news:
+                self._telling.news()
         return scorer
 
     def _cold_watch(self) -> Stopwatch:
@@ -252,7 +290,8 @@ class ScoreFunction:
         if patience_s > 0:
             self._refresher.start()
             self._refresher.wait(patience_s)
-            self._telling.news()
+            if self._news:
+                self._telling.news()
 
 
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from eventscore.errors import NoSuchChannel
-from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded, VersionNotLoaded
+from eventscore.errors import NoSuchChannel, StoreError
+from eventscore.model_news import ModelNews, NotWatched, RuleAnswers, VersionLoaded, VersionNotLoaded
 from eventscore.retry_schedule import RetrySchedule
 from eventscore.scorer import Scorer, VersionScorer
 from eventscore.stopwatch import Stopwatch
@@ -20,12 +20,14 @@ from eventscore.version_source import VersionSource
 if TYPE_CHECKING:
     from eventscore.artifact import Artifact
     from eventscore.contract import AnyContract
+    from eventscore.drift_watch import DriftWatch
     from eventscore.fallback import FallbackRule
 
 LOOK_CAP_S: Final = 300.0
 """The pointer is looked at this often at least, however long the store has been away."""
 LOAD_CAP_S: Final = 900.0
-"""A version that was refused is tried again this often at least: somebody may repair it where it lies."""
+"""A version that was refused is tried again this often at least: somebody may repair it where it lies. So is a missing baseline."""
+BASELINE_RETRY_S: Final = 60.0
 RULE_RETRY_S, RULE_CAP_S = 5.0, 60.0
 """While the fallback rule answers there is more to gain: how soon and how seldom a version is looked for."""
 _QUIET_INTERRUPTIONS: Final = 2
@@ -36,7 +38,8 @@ class LiveModel:
 
     ``get`` belongs to the invocation, ``refresh`` may run beside it, one at a time. ``refresh_s`` is how often the pointer is looked
     at (0: never, once the channel's version answers); ``clock`` answers seconds of wall time, because the monotonic clock of a
-    frozen environment may stand still; ``deployed_contract`` is the contract to fall back on where the store does not answer.
+    frozen environment may stand still; ``deployed_contract`` is what to fall back on where the store does not answer; ``watched`` is given
+    who counts what a version scores, None where nobody shall.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class LiveModel:
         clock: Callable[[], float],
         tell: Callable[[ModelNews], None],
         deployed_contract: Callable[[], tuple[AnyContract, str] | None] = lambda: None,
+        watched: Callable[[DriftWatch], None] | None = None,
     ) -> None:
         self._source = source
         self._channel = channel
@@ -58,6 +62,9 @@ class LiveModel:
         self._serving: VersionScorer | FallbackRule | None = None
         self._channels: Channels | None = None
         self._interruptions = 0
+        self._watched = watched
+        self._unwatched: VersionScorer | None = None
+        self._baseline = RetrySchedule(BASELINE_RETRY_S, LOAD_CAP_S)
         self._schedules(LOOK_CAP_S, LOAD_CAP_S, refresh_s or LOOK_CAP_S)
 
     @property
@@ -92,6 +99,7 @@ class LiveModel:
 
     def release(self) -> None:
         """Let go of the version; the next ``get`` loads again."""
+        self._watch_ends()
         self._serving = None
 
     def due(self) -> bool:
@@ -99,6 +107,8 @@ class LiveModel:
         if self._serving is None:
             return False
         now = self._clock()
+        if self._unwatched is not None and self._baseline.due(now):
+            return True
         return (self._looks() and self._look.due(now)) or (self._behind() and self._load.due(now))
 
     def look_at_once(self) -> None:
@@ -116,6 +126,27 @@ class LiveModel:
             self._look_at_pointer(interrupted)
         if self._behind() and self._load.due(self._clock()):
             self._catch_up(interrupted)
+        if self._unwatched is not None and self._baseline.due(self._clock()):
+            self._begin_watch(self._unwatched)
+
+    def _begin_watch(self, scorer: VersionScorer) -> None:
+        try:
+            watch = self._source.watch(scorer.artifact, self._clock())
+        except Exception as error:
+            self._baseline.failed(self._clock())
+            passes = isinstance(error, StoreError)  # a file that is not right stays so
+            self._unwatched = scorer if passes else None
+            self._tell(NotWatched(self.model, scorer.version, error, self._baseline.wait_s if passes else None))
+            return
+        self._unwatched = None
+        if watch is not None and self._watched is not None:
+            scorer.watch = watch
+            self._watched(watch)
+
+    def _watch_ends(self) -> None:
+        self._unwatched = None
+        if isinstance(self._serving, VersionScorer) and self._serving.watch is not None:
+            self._serving.watch.is_over = True
 
     def _schedules(self, look_cap_s: float, load_cap_s: float, interval_s: float) -> None:
         self._look = RetrySchedule(interval_s, look_cap_s)
@@ -202,7 +233,11 @@ class LiveModel:
             self._load.failed(now)  # it was, where this is the version before
         if artifact.version == self._wanted():
             self._load.succeeded(now)
+        self._watch_ends()
         self._serving = serving
+        if self._watched is not None:
+            self._unwatched = serving
+            self._baseline.at_once()
         old = replaced.version if replaced else None
         self._tell(VersionLoaded(self.model, artifact.version, artifact.signed_by, dict(watch.parts_ms), old))
         return serving

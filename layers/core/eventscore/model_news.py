@@ -34,4 +34,13 @@ class RuleAnswers(msgspec.Struct, frozen=True):
     origin: str
 
 
-ModelNews = VersionLoaded | VersionNotLoaded | RuleAnswers
+class NotWatched(msgspec.Struct, frozen=True):
+    """The version answers, and nobody counts what it meets: its baseline cannot be had. ``retry_in_s`` is None where it never will."""
+
+    model: str
+    version: str
+    error: Exception
+    retry_in_s: float | None
+
+
+ModelNews = VersionLoaded | VersionNotLoaded | RuleAnswers | NotWatched

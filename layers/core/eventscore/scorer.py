@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from eventscore.artifact import Artifact
+    from eventscore.drift_watch import DriftWatch
     from eventscore.scoring import Outcome
 
 NO_MODEL: Final = "none"
@@ -47,14 +48,24 @@ class VersionScorer:
     is_rule = False
 
     def __init__(self, artifact: Artifact) -> None:
-        from eventscore.scoring import score_messages  # whoever has an artifact has loaded all that this needs
+        from eventscore.scoring import Answering  # whoever has an artifact has loaded all that this needs
 
         self.artifact = artifact
         self.model = artifact.model
         self.version = artifact.version
         self.memory_bytes = artifact.memory_bytes
-        self._score = score_messages
+        self._answering = Answering(artifact)
+        self._outcomes = self._answering.outcomes
+
+    @property
+    def watch(self) -> DriftWatch | None:
+        """Who counts what is answered; None where nobody does, or not yet."""
+        return self._answering.watch
+
+    @watch.setter
+    def watch(self, watch: DriftWatch) -> None:
+        self._answering.watch = watch
 
     def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
         """One outcome per message, in order; the graph runs once."""
-        return self._score(self.artifact, messages, now)
+        return self._outcomes(messages, now)

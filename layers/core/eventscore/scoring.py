@@ -5,22 +5,23 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from itertools import repeat
-from operator import attrgetter
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from eventscore.artifact import Artifact
-from eventscore.decoding import Event, EventId
+from eventscore.decoding import EventId
 from eventscore.errors import ContractViolation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from eventscore.columns import Table
     from eventscore.contract import AnyContract
+    from eventscore.drift_watch import DriftWatch
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -51,48 +52,73 @@ def score_messages(artifact: Artifact, messages: Sequence[bytes | None], now: da
 
     The messages that decode become columns once, and the graph runs once.
     """
-    events, refused = artifact.decoder.decode_all(messages)
-    answers = _answers(artifact, events, now) if events else []
-    if not refused:
-        return answers
-    scored = iter(answers)
-    return [refused[place] if place in refused else next(scored) for place in range(len(messages))]
+    return Answering(artifact).outcomes(messages, now)
 
 
-def _answers(artifact: Artifact, events: Sequence[Event], now: datetime) -> list[Outcome]:
-    scores = artifact.session.score(artifact.columns.build(events))
-    finite: npt.NDArray[np.bool_] = np.isfinite(scores)
-    if finite.all():
-        return _named(artifact, events, scores, now)
-    # JSON has no word for them: the answer would say null, or a number that nobody computed.
-    good: npt.NDArray[np.bool_] = np.logical_and.reduce(finite.reshape(len(events), -1), axis=1)
-    named = iter(_named(artifact, [event for event, fine in zip(events, good, strict=True) if fine], scores[good], now))
-    return [next(named) if fine else _NOT_FINITE for fine in good]
+class Answering:
+    """Answers with one version: what is the same for each of its batches is looked up once."""
 
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        decisions = artifact.contract.decisions
+        self._bands = [decision.name for decision in decisions]
+        self._starts = [decision.start for decision in decisions[1:]]
+        self.watch: DriftWatch | None = None
+        """Counts what is answered, once there is one."""
 
-def _named(
-    artifact: Artifact, events: Sequence[Event], scores: npt.NDArray[np.float32], now: datetime
-) -> list[Outcome]:
-    main: list[float] = (scores if scores.ndim == 1 else scores.max(axis=1)).tolist()
-    of_all = (repeat(artifact.model), repeat(artifact.version), repeat(timestamp(now)))
-    each = (map(_EVENT_ID, events), main, _decisions(artifact.contract, main), *of_all)
-    if scores.ndim == 1:
-        return list(map(Answer, *each))
-    several = _several(artifact.contract, scores)
-    return [Answer(*same, *own) for *same, own in zip(*each, several, strict=False)]
+    def outcomes(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
+        """What `score_messages` answers."""
+        decoded = self._artifact.decoder.decode_all(messages)
+        ids, refused = decoded.ids, decoded.refused
+        answers = self._answers(ids, decoded.table, now) if ids else []
+        if not refused:
+            return answers
+        scored = iter(answers)
+        return [refused[place] if place in refused else next(scored) for place in range(len(messages))]
 
+    def _answers(self, ids: Sequence[EventId], table: Table, now: datetime) -> list[Outcome]:
+        scores = self._artifact.session.score(table.columns)
+        if scores.ndim == 1:
+            main: list[float] = scores.tolist()
+            # The sum of finite numbers is finite, and no other sum is: cheaper than two of numpy's functions.
+            if isfinite(sum(main)):
+                if self.watch is not None:
+                    self.watch.observe(table, scores)
+                return list(map(Answer, *self._of_each(ids, main, now)))
+        finite: npt.NDArray[np.bool_] = np.isfinite(scores)
+        if finite.all():
+            if self.watch is not None:
+                self.watch.observe(table, scores)
+            return self._named(ids, scores, now)
+        # JSON has no word for them: the answer would say null, or a number that nobody computed.
+        good: npt.NDArray[np.bool_] = np.logical_and.reduce(finite.reshape(len(ids), -1), axis=1)
+        if self.watch is not None:
+            self.watch.observe(table.only(good), scores[good])
+        named = iter(self._named([of for of, fine in zip(ids, good, strict=True) if fine], scores[good], now))
+        return [next(named) if fine else _NOT_FINITE for fine in good]
 
-def _decisions(contract: AnyContract, scores: Iterable[float]) -> Iterable[str | None]:
-    """The band of each score: the last whose start it reaches, or else the first."""
-    if not contract.decisions:
-        return repeat(None)
-    names = [decision.name for decision in contract.decisions]
-    starts = [decision.start for decision in contract.decisions[1:]]
-    return map(names.__getitem__, map(partial(bisect_right, starts), scores))
+    def _named(self, ids: Sequence[EventId], scores: npt.NDArray[np.float32], now: datetime) -> list[Outcome]:
+        if scores.ndim == 1:
+            return list(map(Answer, *self._of_each(ids, scores.tolist(), now)))
+        each = zip(*self._of_each(ids, scores.max(axis=1).tolist(), now), strict=False)
+        several = _several(self._artifact.contract, scores)
+        return [Answer(*same, *own) for same, own in zip(each, several, strict=False)]
+
+    def _of_each(
+        self, ids: Sequence[EventId], scores: Sequence[float], now: datetime
+    ) -> tuple[Iterable[EventId], Iterable[float], Iterable[str | None], Iterable[str], Iterable[str], Iterable[str]]:
+        """The first fields of each answer; what is the same in all is repeated without end."""
+        of_all = (repeat(self._artifact.model), repeat(self._artifact.version), repeat(timestamp(now)))
+        return ids, scores, self._decisions(scores), *of_all
+
+    def _decisions(self, scores: Sequence[float]) -> Iterable[str | None]:
+        """The band of each score: the last whose start it reaches, or else the first."""
+        if not self._bands:
+            return repeat(None)
+        return map(self._bands.__getitem__, map(bisect_right, repeat(self._starts), scores))
 
 
 _NOT_FINITE = ContractViolation("score_not_finite", "the version's score of the event is NaN or an infinity")
-_EVENT_ID = attrgetter("event_id")
 _Several = tuple[()] | tuple[str | msgspec.UnsetType, tuple[str, ...] | msgspec.UnsetType, dict[str, float]]
 
 
@@ -113,5 +139,6 @@ def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond: ``2026-11-21T10:15:00.000Z``."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    text: str = msgspec.to_builtins(moment)  # a fraction of its microseconds, and none where they are 0
-    return f"{text[:19]}.{moment.microsecond // 1000:03d}Z"
+    # Faster than isoformat. It writes the fraction in microseconds, and none where they are 0.
+    text: str = msgspec.to_builtins(moment)
+    return f"{text[:23]}Z" if len(text) > 23 else f"{text[:19]}.000Z"

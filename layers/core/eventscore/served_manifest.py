@@ -21,6 +21,7 @@ SIGNATURE = "manifest.sig"
 GRAPH = "model.onnx"
 CONTRACT = "contract.toml"
 GOLDEN = "golden.jsonl"
+BASELINE = "baseline.json"
 SERVED_FILES = (GRAPH, CONTRACT, GOLDEN)
 """What the function needs of a version; the rest is for people and for the drift watch."""
 PULLED_FILES = (MANIFEST, SIGNATURE, *SERVED_FILES)

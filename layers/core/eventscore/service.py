@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
+from operator import attrgetter
 
 import msgspec
 
 from eventscore.delivery.rejection import rejection_messages
-from eventscore.delivery.sink import HELD_BACK, Lanes, Message, Sink
+from eventscore.delivery.sink import HELD_BACK, AnswerMessage, AnyMessage, Lanes, Message, Sink
 from eventscore.errors import ContractViolation
 from eventscore.records import Record
 from eventscore.scorer import Scorer
@@ -69,18 +71,22 @@ class ScoringService:
         record of another model that was returned already.
         """
         batch = _Batch(self, scorer, source, records, time_left, lanes)
-        outcomes = self._score(scorer, records[: self._affordable(len(records), time_left)], batch.now)
-        batch.returned.update(dict.fromkeys(held_back, HELD_BACK.reason))
-        batch.returned.update(dict.fromkeys(range(len(outcomes), len(records)), NOT_SCORED))
-        rejected = [place for place, outcome in enumerate(outcomes) if not isinstance(outcome, Answer)]
-        batch.violations = {place: outcomes[place] for place in rejected}  # type: ignore[misc] # those that are no answers
-        if rejected:
-            scored: Sequence[int] = [place for place in range(len(outcomes)) if place not in batch.violations]
-        else:
-            scored = range(len(outcomes))
+        affordable = self._affordable(len(records), time_left)
+        outcomes = self._score(scorer, records if affordable == len(records) else records[:affordable], batch.now)
+        if held_back:
+            batch.returned.update(dict.fromkeys(held_back, HELD_BACK.reason))
+        if len(outcomes) < len(records):
+            batch.returned.update(dict.fromkeys(range(len(outcomes), len(records)), NOT_SCORED))
+        scored: Sequence[int] = range(len(outcomes))
+        rejected: Sequence[int] = ()
+        if [type(outcome) for outcome in outcomes].count(Answer) < len(outcomes):
+            rejected = [place for place in scored if not isinstance(outcomes[place], Answer)]
+            batch.violations = {place: outcomes[place] for place in rejected}  # type: ignore[misc] # those that are no answers
+            scored = [place for place in scored if place not in batch.violations]
         if lanes is None or not rejected:
             batch.deliver_answers(outcomes, scored)
-            batch.deliver_rejections(rejected)
+            if rejected:
+                batch.deliver_rejections(rejected)
         else:
             # In three steps, so that neither a sink nor a reject queue that is down gets or lets through the same again at every try:
             # what lies before the first rejection of its lane, the rejections, and what lies behind.
@@ -141,17 +147,16 @@ class _Batch:
         answers = outcomes if len(places) == len(outcomes) else [outcomes[place] for place in places]
         # All encoded at once, one to a line; JSON has no line break inside a text: it stands there as an escape.
         bodies = _ENCODER.encode_lines(answers).decode().split("\n")
-        source, records = self._source, self._records
-        messages = [
-            Message(body, {"source": source, "origin": records[place].origin}, answer)  # type: ignore[arg-type] # answers only
-            for place, body, answer in zip(places, bodies, answers, strict=False)  # behind the last line stands nothing
-        ]
+        records = self._records
+        origins = map(_ORIGIN, records if len(places) == len(records) else [records[place] for place in places])
+        # Behind the last line stands nothing: the last body is no message's.
+        messages = list(map(AnswerMessage, bodies, answers, repeat(self._source), origins))  # type: ignore[arg-type] # answers only
         if self._lanes is None or max(map(len, bodies)) <= _SURELY_TAKEN:
             self._deliver(messages, places)
         else:
             self._deliver_around_large(dict(zip(places, messages, strict=True)), self._lanes)
 
-    def _deliver_around_large(self, messages: Mapping[int, Message], lanes: Lanes) -> None:
+    def _deliver_around_large(self, messages: Mapping[int, AnyMessage], lanes: Lanes) -> None:
         """In steps, each large answer between what lies before it in its lane and what lies behind.
 
         Where it is rejected, and the reject queue is down, nothing behind it has gone out.
@@ -167,7 +172,7 @@ class _Batch:
             if free:
                 self._deliver([messages[place] for place in free], free)
 
-    def _deliver(self, messages: Sequence[Message], places: Sequence[int]) -> None:
+    def _deliver(self, messages: Sequence[AnyMessage], places: Sequence[int]) -> None:
         too_large: list[int] = []
         for index, failure in self._sink.deliver(messages, self._time_left, self._lanes_of(places)).items():
             place = places[index]
@@ -201,12 +206,14 @@ class _Batch:
     def result(self, scored: int) -> BatchResult:
         """What became of all records; ``scored`` of them had an answer."""
         violations, returned = self.violations, self.returned
+        if not (violations or returned):
+            return BatchResult(len(self._records), scored, _NONE_REJECTED, {})
         rejected = Counter([violations[place].reason for place in violations if place not in returned])
         return BatchResult(
             received=len(self._records),
-            scored=len(self._records) - rejected.total() - len(returned) if rejected or returned else scored,
+            scored=len(self._records) - rejected.total() - len(returned),
             rejected=rejected,
-            returned=dict(sorted(returned.items())) if returned else {},
+            returned=dict(sorted(returned.items())),
         )
 
     def _lanes_of(self, places: Iterable[int]) -> Lanes | None:
@@ -226,4 +233,6 @@ class _Batch:
         return free
 
 
+_ORIGIN = attrgetter("origin")
+_NONE_REJECTED: Counter[str] = Counter()
 _ENCODER = msgspec.json.Encoder()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from eventscore.contract import AnyContract
 
+_OUTPUTS = ["score"]
 _ONNX_TYPES = {"numbers": "tensor(double)", "categories": "tensor(string)"}
 
 
@@ -50,6 +51,8 @@ class ScoringSession:
 
         """
         self._session = load_graph(graph, key) if isinstance(graph, bytes) else graph
+        # What `run` calls itself once it has compared the names of the inputs with those of the graph, which is done below, once.
+        self._run = getattr(self._session, "_sess", self._session).run
         expected = {
             name: (_ONNX_TYPES[name], len(columns))
             for name, columns in (("numbers", contract.numbers), ("categories", contract.categories))
@@ -70,7 +73,7 @@ class ScoringSession:
 
     def score(self, columns: Columns) -> npt.NDArray[np.float32]:
         """Scores, float32: one per row ``[n]``, or a column for each of the contract's ``outputs`` ``[n, outputs]``."""
-        scores: npt.NDArray[np.float32] = self._session.run(["score"], columns)[0]
+        scores: npt.NDArray[np.float32] = self._run(_OUTPUTS, columns, None)[0]
         return scores
 
 

@@ -25,24 +25,28 @@ CHANNEL = "EVENTSCORE_CHANNEL"
 TRUSTED_KEYS = "EVENTSCORE_TRUSTED_KEYS"
 REFRESH_SECONDS = "EVENTSCORE_REFRESH_SECONDS"
 MAX_FILE_MB = "EVENTSCORE_MAX_FILE_MB"
+SKETCH_SECONDS = "EVENTSCORE_SKETCH_SECONDS"
 FALLBACK_CONTRACTS = "EVENTSCORE_FALLBACK_CONTRACTS"
 SINK = "EVENTSCORE_SINK"
 IDEMPOTENCY_TABLE = "EVENTSCORE_IDEMPOTENCY_TABLE"
 REJECT_QUEUE_URL = "EVENTSCORE_REJECT_QUEUE_URL"
+WHOLE_BATCHES = "EVENTSCORE_WHOLE_BATCHES"
 SIGNING_KEY = "EVENTSCORE_SIGNING_KEY"
 """Read by the command line only: the file with the private key that signs versions."""
 _OF_THE_FUNCTION = (
     *(STORE, MODEL, MODEL_FIELD, MODEL_SOURCES, MODEL_MEMORY_MB, CHANNEL, TRUSTED_KEYS, REFRESH_SECONDS, MAX_FILE_MB),
-    *(FALLBACK_CONTRACTS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL),
+    *(SKETCH_SECONDS, FALLBACK_CONTRACTS, SINK, IDEMPOTENCY_TABLE, REJECT_QUEUE_URL, WHOLE_BATCHES),
 )
 _FUNCTION_MEMORY_MB = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 _INITIALIZATION_TYPE = "AWS_LAMBDA_INITIALIZATION_TYPE"
 ON_DEMAND, SNAP_START, PROVISIONED = "on-demand", "snap-start", "provisioned-concurrency"
+_SOURCES = ("sqs", "kinesis", "kafka")
 DIRECT = "direct"
 """Stands for direct invocations among the sources."""
 
 _MEBIBYTE = 2**20
 _DEFAULT_REFRESH_S = 60
+_DEFAULT_SKETCH_S = 60
 _MEMORY_TO_FILE = 18
 """A version is reckoned to hold nine times its graph (`Artifact.memory_bytes`), and while it is replaced there are two."""
 _DEFAULT_FUNCTION_MEMORY_MB = 1024
@@ -52,8 +56,9 @@ class Settings(msgspec.Struct, frozen=True):
     """What the function is configured to do. The sink and the reject queue may be None where it is only called directly.
 
     Of several ``models`` an event's is chosen by ``model_field``, a field of the event, or by ``model_sources``, which maps the ARN
-    of a source, the name of a Kafka topic or ``direct`` to a model. ``initialization`` is Lambda's word for how the environment is
-    started: ``on-demand``, ``provisioned-concurrency`` or ``snap-start``.
+    of a source, the name of a Kafka topic or ``direct`` to a model. ``whole_batches`` names the sources whose mapping knows no partial
+    batch response. ``initialization`` is Lambda's word for how the environment is started: ``on-demand``, ``provisioned-concurrency``
+    or ``snap-start``.
     """
 
     store: str
@@ -65,10 +70,12 @@ class Settings(msgspec.Struct, frozen=True):
     trusted_keys: tuple[bytes, ...]
     refresh_s: int
     max_file_bytes: int
+    sketch_s: int
     fallback_contracts: str | None
     sink: str | None
     reject_queue_url: str | None
     idempotency_table: str | None
+    whole_batches: tuple[str, ...]
     initialization: str
 
     @classmethod
@@ -100,10 +107,12 @@ class Settings(msgspec.Struct, frozen=True):
             refresh_s=_number(environment, REFRESH_SECONDS, 0, _DEFAULT_REFRESH_S),
             max_file_bytes=_number(environment, MAX_FILE_MB, 1, max(1, function_memory_mb // _MEMORY_TO_FILE))
             * _MEBIBYTE,
+            sketch_s=_number(environment, SKETCH_SECONDS, 0, _DEFAULT_SKETCH_S),
             fallback_contracts=environment.get(FALLBACK_CONTRACTS) or None,
             sink=environment.get(SINK) or None,
             reject_queue_url=environment.get(REJECT_QUEUE_URL) or None,
             idempotency_table=environment.get(IDEMPOTENCY_TABLE) or None,
+            whole_batches=_whole_batches(environment),
             initialization=environment.get(_INITIALIZATION_TYPE) or ON_DEMAND,
         )
 
@@ -137,6 +146,14 @@ def _sources(environment: Mapping[str, str], models: tuple[str, ...]) -> Mapping
         if model not in models:
             raise SettingsInvalid(MODEL_SOURCES, expected, f"{model} for {source}")
     return sources
+
+
+def _whole_batches(environment: Mapping[str, str]) -> tuple[str, ...]:
+    text = environment.get(WHOLE_BATCHES) or ""
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    if not set(names) <= set(_SOURCES):
+        raise SettingsInvalid(WHOLE_BATCHES, f"some of {', '.join(_SOURCES)}, with commas between them", text)
+    return names
 
 
 def _number(environment: Mapping[str, str], name: str, least: int, default: int) -> int:

@@ -7,11 +7,14 @@ Neither metrics nor logs hold anything of an event's content.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from eventscore.errors import EventscoreError
 from eventscore.metric_lines import COUNT, MILLISECONDS, MetricDocument, MetricLines
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.logging import Logger
 
     from eventscore.service import BatchResult
+    from eventscore.sketch import Sketch
 
 NAMESPACE = "eventscore"
 SERVICE = "eventscore"
@@ -149,6 +153,19 @@ class Telemetry:
         parts = {name: round(value, 3) for name, value in parts_ms.items()}
         told = {"version": version, "replaced": replaced, "parts_ms": parts, "signed_by": signed_by}
         self._log("info", "model loaded", extra=told)
+
+    def sketch(self, sketch: Sketch) -> None:
+        """What a version has met since the last one, for whoever watches for drift: a log line that no log level suppresses."""
+        line = {"level": "INFO", "message": "drift sketch", "service": self._service, "sketch": sketch}
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+
+    def not_watched(self, error: Exception, version: str, retry_in_s: float | None) -> None:
+        """A version answers, and what it meets cannot be counted."""
+        self._emit({}, {"SketchFailed": (COUNT, 1)}, version=version, error=type(error).__name__)
+        # Our own errors speak of files and bins. Others may quote an event.
+        reason = str(error) if isinstance(error, EventscoreError) else type(error).__name__
+        told = {"error": type(error).__name__, "reason": reason, "version": version, "retry_in_s": retry_in_s}
+        self._log("warning", "no drift sketch", extra=told)
 
     def rule_answers(self, origin: str) -> None:
         """No version can be had: the fallback rule of the contract at ``origin`` answers from now on."""

@@ -13,15 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from eventscore.model_news import ModelNews, RuleAnswers, VersionLoaded
+from eventscore.model_news import ModelNews, NotWatched, RuleAnswers, VersionLoaded
 from eventscore.process_age import process_age_ms
 from eventscore.scorer import NO_MODEL
 from eventscore.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from eventscore.drift_watch import DriftWatch
     from eventscore.records import Record
     from eventscore.scorer import Scorer
     from eventscore.service import BatchResult
+
+
+class Sketches:
+    """Who counts what versions score, and how often that is told; ``clock`` answers seconds of wall time."""
+
+    def __init__(self, every_s: float = 60.0, clock: Callable[[], float] = time.time) -> None:
+        self.watches: list[DriftWatch] = []
+        self.every_s = every_s
+        self.clock = clock
 
 
 class Telling:
@@ -46,12 +56,14 @@ class Telling:
         by_rule: bool = False,
     ) -> None:
         """The records of one model in a batch are at rest; ``by_rule``: the contract's fallback rule answered."""
-        with _whatever_cannot_be_told():
+        try:  # and no context manager: this is on the path of every batch
             telemetry = self._telemetry(model or NO_MODEL)
             if by_rule:
                 telemetry.fallback(source, result.scored)
             origins = {position: records[position].origin for position in result.returned}
             telemetry.batch(source, version, result, _ms_since(began), origins)
+        except Exception as error:
+            _not_told(error)
 
     def direct(self, model: str | None, scorer: Scorer, scored: int, rejected: int, began: float) -> None:
         """The events of one model in a direct invocation are answered."""
@@ -73,6 +85,19 @@ class Telling:
             with _whatever_cannot_be_told():
                 self._tell_of(news)
 
+    def sketches(self, sketches: Sketches, *, at_once: bool = False) -> None:
+        """What is due, or all of it; who has nothing more to count is taken off the list."""
+        watches, now, every_s = sketches.watches, sketches.clock(), 0 if at_once else sketches.every_s
+        for watch in [watch for watch in watches if watch.due(now, every_s)]:
+            with _whatever_cannot_be_told():
+                sketch = watch.take(now)
+                if watch.is_over or watch.error is not None:
+                    watches.remove(watch)
+                if sketch is not None:
+                    self._telemetry(watch.model).sketch(sketch)
+                if watch.error is not None:
+                    self._telemetry(watch.model).not_watched(watch.error, watch.version, None)
+
     def _tell_of(self, news: ModelNews) -> None:
         telemetry = self._telemetry(news.model)
         match news:
@@ -82,6 +107,8 @@ class Telling:
                 telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
             case VersionLoaded():
                 telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
+            case NotWatched():
+                telemetry.not_watched(news.error, news.version, news.retry_in_s)
             case RuleAnswers():
                 telemetry.rule_answers(news.origin)
             case _:
@@ -92,8 +119,13 @@ class Telling:
 def _whatever_cannot_be_told() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # any; its words are left out, for they may quote an event
-        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
+    except Exception as error:
+        _not_told(error)
+
+
+def _not_told(error: Exception) -> None:
+    # Whatever it is, its words are left out: they may quote an event.
+    print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
 
 
 def _ms_since(began: float) -> float:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from eventscore.background import Background
-from eventscore.served_manifest import PULLED_FILES
+from eventscore.served_manifest import BASELINE, PULLED_FILES
 from eventscore.signing import Verifier
 from eventscore.stopwatch import Stopwatch
 from eventscore.store.versions import Channels, ModelVersions
 
 if TYPE_CHECKING:
     from eventscore.artifact import Artifact
+    from eventscore.drift_watch import DriftWatch
     from eventscore.served_contract import ServedContract
 
 
@@ -79,6 +80,30 @@ class VersionSource:
         from eventscore.artifact import trusted_contract
 
         return trusted_contract(self._versions(), version, self._verifier)
+
+    def watch(self, artifact: Artifact, began: float) -> DriftWatch | None:
+        """Who counts what ``artifact`` scores from ``began`` on, into the bins of its baseline; None for a version without one.
+
+        Raises:
+            ArtifactRefused: the baseline is not the one that was signed.
+            BaselineInvalid: nothing can be counted with it.
+            StoreError: the store does not answer.
+
+        """
+        entry = artifact.manifest.files.get(BASELINE)
+        if entry is None:
+            return None
+        # Here, behind the first events, and not before them.
+        from eventscore.artifact import check_digest
+        from eventscore.baseline import parse_baseline
+        from eventscore.drift_watch import DriftWatch
+
+        versions = self._versions()
+        key = versions.key(artifact.version, BASELINE)
+        content = versions.read_file(artifact.version, BASELINE)
+        check_digest(key, content, entry)
+        baseline = parse_baseline(content, key, artifact.contract)
+        return DriftWatch(artifact.model, artifact.version, artifact.contract, baseline, began)
 
     def _versions(self) -> ModelVersions:
         if self._opened is None:

@@ -19,11 +19,17 @@ from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.version_source import VersionSource
 
 if TYPE_CHECKING:
+    from eventscore.drift_watch import DriftWatch
     from eventscore.served_contract import ServedContract
     from eventscore.service import ScoringService
 
 
-def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[ModelNews], None]) -> ModelCache:
+def model_cache(
+    settings: Settings,
+    clock: Callable[[], float],
+    tell: Callable[[ModelNews], None],
+    watched: Callable[[DriftWatch], None],
+) -> ModelCache:
     """The models of the settings, none loaded yet. Nothing is opened before the first is asked for."""
     store = cache(partial(open_store_to_read, settings.store))
     verifier = Ed25519Verifier(settings.trusted_keys)
@@ -36,6 +42,7 @@ def model_cache(settings: Settings, clock: Callable[[], float], tell: Callable[[
             clock=clock,
             tell=tell,
             deployed_contract=lambda: _deployed_contract(settings, model),
+            watched=watched if settings.sketch_s else None,
         )
 
     return ModelCache(live_model, settings.model_memory_bytes)

@@ -12,8 +12,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from eventscore_flights.demo.on_call import PERIOD_S
 from eventscore_flights.demo.plan import SOURCES
 from eventscore_flights.demo.summary import Series, Summary
+from eventscore_local.dashboard import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +53,10 @@ def render_report(summary: Summary) -> str:
         summary=summary,
         document=summary.document,
         plots=[(title, caption, _svg(partial(draw, series=series))) for title, caption, draw in plots],
+        panels=[
+            (panel.title, panel.absent, _svg(partial(_panel, panel=panel)) if panel.lines else "")
+            for panel in series.on_call
+        ],
     )
 
 
@@ -71,6 +77,19 @@ def _svg(draw: Callable[[Axes], None]) -> Markup:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return Markup(text[text.index("<svg") :])  # noqa: S704  matplotlib's own drawing of figures
+
+
+def _panel(axes: Axes, panel: Panel) -> None:
+    for line in panel.lines:
+        seconds = [PERIOD_S * place for place, value in enumerate(line.values) if value is not None]
+        values = [value for value in line.values if value is not None]
+        axes.plot(seconds, values, marker=".", markersize=3, linewidth=1, label=line.label)
+    for label, level in panel.levels.items():
+        # Where a level lies far above all that is drawn, it would press the lines to the ground.
+        if level <= 2 * max(value for line in panel.lines for value in line.values if value is not None):
+            axes.axhline(level, color=_MUTED, linewidth=1, linestyle="--", label=f"{label} ({level:g})")
+    axes.set(xlabel="seconds since the first metric", ylim=(0, None), xlim=(0, None))
+    axes.legend(frameon=False, fontsize=7)
 
 
 def _scores(axes: Axes, series: Series) -> None:

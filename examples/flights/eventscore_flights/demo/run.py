@@ -14,6 +14,7 @@ from typing import Self
 
 from eventscore_flights.demo.accounts import Accounts
 from eventscore_flights.demo.far_ends import CONSUMER_GROUP, Collectors, left_at_kafka, left_at_kinesis, left_at_sqs
+from eventscore_flights.demo.on_call import on_call_panels
 from eventscore_flights.demo.plan import SOURCES, Plan, Planned, make_plan
 from eventscore_flights.demo.producers import Pace, Sent, send_kafka, send_kinesis, send_sqs
 from eventscore_flights.demo.stack import (
@@ -157,7 +158,8 @@ def run_demo(
         telemetry.forwarder.flush()
         counts = counts_in_cloudwatch(resources.cloudwatch, MODEL, SERVICE, SOURCES)
     facts = RunFacts(MODEL, version, pool.kind, options.environments, elapsed_s, pool.init_durations_ms)
-    return sum_up(plan, accounts, settled, telemetry, counts, facts)
+    on_call = on_call_panels(options.root, MODEL, SERVICE, telemetry.values)
+    return sum_up(plan, accounts, settled, telemetry, counts, facts, on_call)
 
 
 def _warm_up(pool: EnvironmentPool, environments: int, telemetry: FunctionTelemetry) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eventscore_flights.demo.accounts import Accounts, SourceAccount
 from eventscore_flights.demo.plan import SOURCES, Plan
 from eventscore_flights.demo.telemetry import FunctionTelemetry
+from eventscore_local.dashboard import Panel
 
 COLD_START_PARTS = ("process", "connect", "pointer", "pull", "verify", "session", "golden", "total")
 
@@ -40,6 +41,7 @@ class Series:
     decisions: Mapping[str, int]
     arrived_s: npt.NDArray[np.float64]
     latencies_ms: Mapping[str, list[tuple[float, float]]]
+    on_call: tuple[Panel, ...]
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,12 @@ def sum_up(
     telemetry: FunctionTelemetry,
     cloudwatch: Mapping[str, Mapping[str, int]],
     facts: RunFacts,
+    on_call: tuple[Panel, ...] = (),
 ) -> Summary:
-    """Put everything into figures. Each flight counts once for ROC-AUC, however often it was sent."""
+    """Put everything into figures. Each flight counts once for ROC-AUC, however often it was sent.
+
+    ``on_call`` are the panels of the on-call dashboard.
+    """
     by_event = {answer["event_id"]: answer for answer in accounts.scored.values()}
     scores = np.array([answer["score"] for answer in by_event.values()], dtype=np.float64)
     labels = np.array([plan.labels[event_id] for event_id in by_event], dtype=np.bool_)
@@ -143,6 +149,7 @@ def sum_up(
             decisions=Counter(answer["decision"] for answer in by_event.values()),
             arrived_s=np.array(accounts.arrived_at) - telemetry.started,
             latencies_ms={source: list(telemetry.latencies_ms[source]) for source in SOURCES},
+            on_call=on_call,
         ),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from eventscore_local.emf import MetricForwarder, metrics_in
+from eventscore_local.emf import MetricForwarder, MetricValues, metrics_in
 
 _COUNTS = ("Received", "Scored", "Rejected", "Returned")
 
@@ -26,6 +26,8 @@ class FunctionTelemetry:
     """By part of the cold start (process, connect, pointer, pull, verify, session, golden, total), one figure per environment."""
     reasons: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
+    values: list[MetricValues] = field(default_factory=list)
+    """Every metric that the function wrote."""
     started: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -37,12 +39,14 @@ class FunctionTelemetry:
             if '"level":"ERROR"' in line or "Traceback" in line:
                 self.errors.append(line)
             for metric in metrics_in(line):
-                source = metric.dimensions.get("source", "")
-                if metric.name == "Latency":
+                self.values.append(metric)
+                source = metric.dimensions.get("source")
+                # Those without a source are sums of the same over all of them.
+                if source and metric.name == "Latency":
                     self.latencies_ms[source] += [(now, value) for value in metric.values]
-                elif metric.name == "BatchSize":
+                elif source and metric.name == "BatchSize":
                     self.batch_sizes += metric.values
-                elif metric.name == "RejectedByReason":
+                elif source and metric.name == "RejectedByReason":
                     self.reasons[metric.dimensions["reason"]] += int(sum(metric.values))
                 elif metric.name.startswith("ColdStart") and metric.name != "ColdStart":
                     self.cold_starts_ms[metric.name.removeprefix("ColdStart").lower()] += metric.values

@@ -12,7 +12,7 @@ import msgspec
 
 from eventscore.delivery.backoff import Backoff
 from eventscore.delivery.call_failure import CallFailure, call_failure
-from eventscore.delivery.sink import HELD_BACK, Lanes, Message, NotTaken
+from eventscore.delivery.sink import HELD_BACK, AnyMessage, Lanes, NotTaken
 from eventscore.time_left import NO_LIMIT, TimeLeft
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class BatchedSink(ABC, Generic[Entry]):
         return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{self.name}-sink")
 
     @abstractmethod
-    def _entry(self, position: int, message: Message) -> Entry:
+    def _entry(self, position: int, message: AnyMessage) -> Entry:
         """The message as the service wants it; ``position`` is unique in the delivery."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class BatchedSink(ABC, Generic[Entry]):
         """Send; the answer maps the index of each entry that was not taken. May raise whatever the client raises."""
 
     def deliver(
-        self, messages: Sequence[Message], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
+        self, messages: Sequence[AnyMessage], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
     ) -> Mapping[int, NotTaken]:
         """Send all; the answer maps the position of each message that the service did not take to the reason."""
         not_taken: dict[int, NotTaken] = {}

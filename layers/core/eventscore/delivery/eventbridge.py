@@ -10,7 +10,7 @@ from eventscore.delivery.batched import BatchedSink
 from eventscore.delivery.call_failure import CallFailure
 from eventscore.delivery.in_turn import failures_in_turn
 from eventscore.delivery.message_text import utf8_length, with_attributes
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -33,7 +33,7 @@ class EventBridgeSink(BatchedSink["PutEventsRequestEntryTypeDef"]):
         self._bus = bus
         self._client = client
 
-    def _entry(self, position: int, message: Message) -> PutEventsRequestEntryTypeDef:
+    def _entry(self, position: int, message: AnyMessage) -> PutEventsRequestEntryTypeDef:
         return {
             "Source": SOURCE,
             "DetailType": DETAIL_TYPE,

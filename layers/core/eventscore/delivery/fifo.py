@@ -10,19 +10,19 @@ from __future__ import annotations
 import hashlib
 import re
 
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 SUFFIX = ".fifo"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]{1,128}")
 
 
-def group_id(message: Message) -> str:
+def group_id(message: AnyMessage) -> str:
     """The id of the message's group."""
     key = message.key
     return key if _PLAIN.fullmatch(key) else hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def deduplication_id(message: Message) -> str:
+def deduplication_id(message: AnyMessage) -> str:
     """The same for the same event answered by the same version; each rejection has its own."""
     answer = message.answer
     content = message.body if answer is None else repr((answer.model, answer.version, answer.event_id))

@@ -10,7 +10,7 @@ from eventscore.delivery.batched import BatchedSink
 from eventscore.delivery.call_failure import CallFailure
 from eventscore.delivery.in_turn import failures_in_turn
 from eventscore.delivery.message_text import with_attributes
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose.client import FirehoseClient
@@ -29,7 +29,7 @@ class FirehoseSink(BatchedSink[bytes]):
         self._stream = stream
         self._client = client
 
-    def _entry(self, position: int, message: Message) -> bytes:
+    def _entry(self, position: int, message: AnyMessage) -> bytes:
         return f"{with_attributes(message)}\n".encode()
 
     def _size(self, entry: bytes) -> int:

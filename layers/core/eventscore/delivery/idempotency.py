@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventscore.delivery.backoff import Backoff
 from eventscore.delivery.batched import CONNECT_TIMEOUT_S
-from eventscore.delivery.sink import Lanes, Message, NotTaken, Sink
+from eventscore.delivery.sink import AnyMessage, Lanes, NotTaken, Sink
 from eventscore.errors import SettingsInvalid
 from eventscore.time_left import NO_LIMIT, TimeLeft
 
@@ -72,7 +72,7 @@ class OnceSink:
         self._backoff = backoff or Backoff()
 
     def deliver(
-        self, messages: Sequence[Message], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
+        self, messages: Sequence[AnyMessage], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
     ) -> Mapping[int, NotTaken]:
         """Deliver what is not marked; the answer maps the position of each message that a sink did not take.
 
@@ -170,7 +170,7 @@ class OnceSink:
             yield done
 
 
-def _key(message: Message) -> str | None:
+def _key(message: AnyMessage) -> str | None:
     """Model and event id; the type of the id counts: 7 and "7" are two events."""
     answer = message.answer
     if answer is None:

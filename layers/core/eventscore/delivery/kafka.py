@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventscore.delivery.addresses import SINK
-from eventscore.delivery.sink import HELD_BACK, Lanes, Message, NotTaken
+from eventscore.delivery.sink import HELD_BACK, AnyMessage, Lanes, NotTaken
 from eventscore.errors import SettingsInvalid
 from eventscore.time_left import NO_LIMIT, TimeLeft
 
@@ -74,7 +74,7 @@ class KafkaSink:
         self._clock = clock
 
     def deliver(
-        self, messages: Sequence[Message], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
+        self, messages: Sequence[AnyMessage], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
     ) -> Mapping[int, NotTaken]:
         """Produce and wait for the acknowledgements; the answer maps the position of each message without one to the reason."""
         not_taken: dict[int, NotTaken] = {}
@@ -90,7 +90,9 @@ class KafkaSink:
                 blocked.update(lanes[position] for position, failure in failed.items() if not failure.permanent)
         return not_taken
 
-    def _produce(self, messages: Sequence[Message], places: Sequence[int], time_left: TimeLeft) -> dict[int, NotTaken]:
+    def _produce(
+        self, messages: Sequence[AnyMessage], places: Sequence[int], time_left: TimeLeft
+    ) -> dict[int, NotTaken]:
         from confluent_kafka import KafkaException
 
         not_taken: dict[int, NotTaken] = {}

@@ -10,7 +10,7 @@ from eventscore.delivery.batched import BatchedSink
 from eventscore.delivery.call_failure import CallFailure
 from eventscore.delivery.in_turn import failures_in_turn
 from eventscore.delivery.message_text import utf8_length, with_attributes
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
@@ -33,7 +33,7 @@ class KinesisSink(BatchedSink["PutRecordsRequestEntryTypeDef"]):
         self._stream = stream
         self._client = client
 
-    def _entry(self, position: int, message: Message) -> PutRecordsRequestEntryTypeDef:
+    def _entry(self, position: int, message: AnyMessage) -> PutRecordsRequestEntryTypeDef:
         return {"Data": with_attributes(message).encode(), "PartitionKey": message.key[:_KEY_LENGTH]}
 
     def _size(self, entry: PutRecordsRequestEntryTypeDef) -> int:

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -21,7 +21,7 @@ def xml_safe(body: str) -> str:
     return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", body)
 
 
-def with_attributes(message: Message) -> str:
+def with_attributes(message: AnyMessage) -> str:
     """The JSON object with the message's attributes as more of its fields, for services that have no place beside the body."""
     more = msgspec.json.encode(message.attributes).decode()
     return message.body if more == "{}" else f"{message.body[:-1]},{more[1:]}"

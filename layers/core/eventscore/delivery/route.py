@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eventscore.delivery.sink import HELD_BACK, Lanes, Message, NotTaken, Sink
+from eventscore.delivery.sink import HELD_BACK, AnyMessage, Lanes, NotTaken, Sink
 from eventscore.time_left import NO_LIMIT, TimeLeft
 
 
@@ -16,7 +16,7 @@ class Route:
     sink: Sink
     decisions: frozenset[str] | None = None
 
-    def takes(self, message: Message) -> bool:
+    def takes(self, message: AnyMessage) -> bool:
         """Whether the message goes this way. An answer without a decision goes to sinks that take all."""
         if self.decisions is None:
             return True
@@ -38,7 +38,7 @@ class RoutedSink:
         self._routes = tuple(routes)
 
     def deliver(
-        self, messages: Sequence[Message], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
+        self, messages: Sequence[AnyMessage], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
     ) -> Mapping[int, NotTaken]:
         """Deliver; the answer maps the position of each message that a sink of its routes did not take."""
         not_taken: dict[int, NotTaken] = {}
@@ -53,7 +53,7 @@ class RoutedSink:
 
     def _deliver(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[AnyMessage],
         positions: Sequence[int],
         not_taken: dict[int, NotTaken],
         time_left: TimeLeft,
@@ -86,7 +86,7 @@ class Discard:
     """Takes every message and drops it: for decisions that nobody wants to hear of."""
 
     def deliver(
-        self, messages: Sequence[Message], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
+        self, messages: Sequence[AnyMessage], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
     ) -> Mapping[int, NotTaken]:
         """Nothing is left over."""
         return {}

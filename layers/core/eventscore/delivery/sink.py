@@ -50,6 +50,28 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         return self.attributes.get("origin", "none") if self.answer is None else str(self.answer.event_id)
 
 
+class AnswerMessage(msgspec.Struct, frozen=True, gc=False):
+    """The message of an answer: what a `Message` is, with its attributes made only where a sink asks for them."""
+
+    body: str
+    answer: Answered
+    source: str
+    origin: str
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """For whoever traces it: the source, and its id of the record."""
+        return {"source": self.source, "origin": self.origin}
+
+    @property
+    def key(self) -> str:
+        """What partitions and groups messages: the event's id."""
+        return str(self.answer.event_id)
+
+
+AnyMessage = Message | AnswerMessage
+
+
 class NotTaken(msgspec.Struct, frozen=True):
     """Why a sink did not take a message. ``permanent``: it never will, since the message is larger than anything that it takes."""
 
@@ -61,7 +83,7 @@ class Sink(Protocol):
     """A place that takes messages. It never raises for what may pass: a throttle, a time-out, a queue that is gone."""
 
     def deliver(
-        self, messages: Sequence[Message], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
+        self, messages: Sequence[AnyMessage], time_left: TimeLeft = NO_LIMIT, lanes: Lanes | None = None
     ) -> Mapping[int, NotTaken]:
         """Deliver within the time left; the answer maps the position of each message that was not taken to the reason.
 

@@ -10,7 +10,7 @@ from eventscore.delivery.batched import BatchedSink
 from eventscore.delivery.call_failure import NOT_MENTIONED, CallFailure, entry_failure
 from eventscore.delivery.fifo import SUFFIX, deduplication_id, group_id
 from eventscore.delivery.message_text import utf8_length, xml_safe
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_sns.client import SNSClient
@@ -30,7 +30,7 @@ class SnsSink(BatchedSink["PublishBatchRequestEntryTypeDef"]):
         self._client = client
         self._is_fifo = topic_arn.endswith(SUFFIX)
 
-    def _entry(self, position: int, message: Message) -> PublishBatchRequestEntryTypeDef:
+    def _entry(self, position: int, message: AnyMessage) -> PublishBatchRequestEntryTypeDef:
         attributes = dict(message.attributes)
         if message.answer is not None and message.answer.decision is not None:
             attributes["decision"] = message.answer.decision

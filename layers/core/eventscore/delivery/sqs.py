@@ -9,7 +9,7 @@ from eventscore.delivery.backoff import Backoff
 from eventscore.delivery.batched import BatchedSink
 from eventscore.delivery.call_failure import NOT_MENTIONED, CallFailure, entry_failure
 from eventscore.delivery.message_text import utf8_length, xml_safe
-from eventscore.delivery.sink import Message
+from eventscore.delivery.sink import AnyMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -33,7 +33,7 @@ class SqsSink(BatchedSink["SendMessageBatchRequestEntryTypeDef"]):
         self._client = client
         self._is_fifo = queue_url.endswith(".fifo")
 
-    def _entry(self, position: int, message: Message) -> SendMessageBatchRequestEntryTypeDef:
+    def _entry(self, position: int, message: AnyMessage) -> SendMessageBatchRequestEntryTypeDef:
         entry: SendMessageBatchRequestEntryTypeDef = {
             "Id": str(position),
             "MessageBody": xml_safe(message.body),

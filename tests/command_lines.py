@@ -97,14 +97,14 @@ _SAM = {
 }
 
 
-def mistake(call: list[str]) -> str | None:
-    """What is wrong with a call of a program that is known here."""
+def mistake(call: list[str], *, whole: bool = True) -> str | None:
+    """What is wrong with a call of a program that is known here; what is not ``whole`` may lack what the program needs."""
     program, *arguments = call
     match program.rsplit("/", 1)[-1]:
         case "eventscore":
-            return _of_eventscore(arguments)
+            return _of_eventscore(arguments, whole=whole)
         case "aws":
-            return _of_aws(arguments)
+            return _of_aws(arguments, whole=whole)
         case "make":
             return _of_make(arguments)
         case "sam":
@@ -114,7 +114,7 @@ def mistake(call: list[str]) -> str | None:
     return None
 
 
-def _of_eventscore(arguments: list[str]) -> str | None:
+def _of_eventscore(arguments: list[str], *, whole: bool) -> str | None:
     command: click.Command = cli
     context = click.Context(cli, info_name="eventscore")
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
@@ -128,6 +128,8 @@ def _of_eventscore(arguments: list[str]) -> str | None:
     except click.exceptions.Exit:
         return None  # --help, --version
     except click.UsageError as error:
+        if not whole and isinstance(error, click.MissingParameter):
+            return None
         # The files of an example need not be there.
         return None if "does not exist" in error.format_message() else error.format_message()
     return None
@@ -153,7 +155,7 @@ def _of_sam(arguments: list[str]) -> str | None:
 
 
 def _of_python(arguments: list[str]) -> str | None:
-    if not arguments or arguments[0] == "-c":
+    if not arguments or (arguments[0].startswith("-") and arguments[0] != "-m"):
         return None
     if arguments[0] == "-m":
         found = importlib.util.find_spec(arguments[1])
@@ -171,7 +173,7 @@ def _service(name: str) -> Any:
     return botocore.session.get_session().get_service_model(_SERVICES.get(name, name))
 
 
-def _of_aws(arguments: list[str]) -> str | None:
+def _of_aws(arguments: list[str], *, whole: bool) -> str | None:
     words = [word for word in arguments if word not in ("\\",)]
     if len(words) < 2:
         return "expected a service and an operation"
@@ -199,6 +201,6 @@ def _of_aws(arguments: list[str]) -> str | None:
         return f"aws {named}: unknown options {', '.join(strange)}"
     given = {members.get(name) for name in asked}
     missing = set(shape.required_members if shape else ()) - given
-    if missing and not {"cli-input-json", "cli-input-yaml"} & set(_options(rest)):
+    if whole and missing and not {"cli-input-json", "cli-input-yaml"} & set(_options(rest)):
         return f"aws {named}: {', '.join(sorted(missing))} is required"
     return None

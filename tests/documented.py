@@ -105,6 +105,13 @@ def _begins(text: str) -> bool:
     }
 
 
+def inline_commands(page: Path) -> list[str]:
+    """Commands within the sentences of a page."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+    return [span for span in spans if re.match(r"(?:eventscore|aws|make|sam|python) [a-z-]", span)]
+
+
 def calls(text: str) -> Iterator[list[str]]:
     """The programs that a script calls, each with its arguments: of pipes, lists and substitutions, too."""
     text = _HEREDOC.sub(r"\2", text).replace("\\\n", " ")

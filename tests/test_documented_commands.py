@@ -13,7 +13,7 @@ import pytest
 import documented
 from command_lines import mistake
 from conftest import ROOT
-from documented import DOCS, INDENTED, PAGES, Block, blocks, calls, shell_blocks
+from documented import DOCS, INDENTED, PAGES, Block, blocks, calls, inline_commands, shell_blocks
 from orders_table import write_orders
 from test_docs import run
 
@@ -116,6 +116,12 @@ def test_each_command_line_is_one_that_its_program_takes(page: Path, monkeypatch
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "200")
     wrong = [
+        f"{page.name}: {span}: {said}"
+        for span in inline_commands(page)
+        for call in calls(span)
+        if (said := mistake(call, whole=False))
+    ]
+    wrong += [
         f"{block.where}: {' '.join(call)}: {said}"
         for block in shell_blocks(page)
         for call in calls(block.commands)
@@ -145,6 +151,15 @@ def test_each_command_line_is_one_that_its_program_takes(page: Path, monkeypatch
 def test_a_wrong_command_line_is_found(line: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert said in "; ".join(filter(None, map(mistake, calls(line))))
+
+
+def test_what_a_sentence_names_may_be_less_than_a_whole_command_and_not_another(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("Ask `eventscore promote`, or `aws sqs send-mesage`; `model` is none.\n```sh\n# `make it`\n```\n")
+    first, second = inline_commands(page)
+    assert [mistake(call, whole=False) for call in calls(first)] == [None]
+    assert [mistake(call) for call in calls(first)] != [None]
+    assert [mistake(call, whole=False) for call in calls(second)] == ["aws sqs has no operation send-mesage"]
 
 
 def test_what_is_only_indented_and_what_is_marked_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import os
 import re
+import subprocess
 from functools import cache
 from typing import Any
 
@@ -59,42 +62,6 @@ _AWS_MADE = {
 _AWS_RENAMED = {"sns subscribe": {"notification-endpoint": "Endpoint"}}
 """Options that `aws` calls otherwise than the service does."""
 _SERVICES = {"s3api": "s3", "configservice": "config", "deploy": "codedeploy"}
-_SAM = {
-    "build": {"parallel", "cached", "use-container", "parameter-overrides", "template-file"},
-    "deploy": {
-        *(
-            "guided",
-            "parameter-overrides",
-            "config-env",
-            "stack-name",
-            "no-confirm-changeset",
-            "no-execute-changeset",
-            "resolve-s3",
-        ),
-        *(
-            "capabilities",
-            "signing-profiles",
-            "region",
-            "tags",
-            "no-fail-on-empty-changeset",
-            "disable-rollback",
-            "role-arn",
-        ),
-    },
-    "validate": {"lint", "template-file", "region"},
-    "delete": {"stack-name", "no-prompts", "region", "config-env"},
-    "logs": {"name", "stack-name", "tail", "filter", "start-time", "end-time", "include-traces"},
-    "list stack-outputs": {"stack-name", "output", "region"},
-    "list resources": {"stack-name", "output", "region"},
-    "local invoke": {
-        "event",
-        "env-vars",
-        "parameter-overrides",
-        "invoke-image",
-        "container-env-vars",
-        "skip-pull-image",
-    },
-}
 
 
 def mistake(call: list[str], *, whole: bool = True) -> str | None:
@@ -145,13 +112,36 @@ def _options(arguments: list[str]) -> list[str]:
     return [word[2:].split("=")[0] for word in arguments if word.startswith("--")]
 
 
+@cache
+def _options_of_sam(*command: str) -> frozenset[str] | None:
+    """What its help names; None where there is no such command."""
+    sam = ROOT / ".tools" / "bin" / "sam"
+    done = subprocess.run(
+        [sam, *command, "--help"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/"),
+            "SAM_CLI_TELEMETRY": "0",
+            "COLUMNS": "200",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return frozenset(re.findall(r"--([a-z0-9-]+)", done.stdout)) if done.returncode == 0 else None
+
+
 def _of_sam(arguments: list[str]) -> str | None:
-    words = [word for word in arguments if not word.startswith("-")]
-    name = next((known for known in _SAM if words[: len(known.split())] == known.split()), None)
-    if name is None:
-        return f"sam {' '.join(words[:2])} is not among the commands that are known here (tests/command_lines.py)"
-    strange = set(_options(arguments)) - _SAM[name]
-    return f"sam {name}: unknown options {', '.join(sorted(strange))}" if strange else None
+    words = list(
+        itertools.takewhile(lambda word: re.fullmatch(r"[a-z-]+", word) and not word.startswith("-"), arguments)
+    )
+    command = words[: 2 if words[0] in ("local", "list", "remote") else 1]
+    known = _options_of_sam(*command)
+    if known is None:
+        return f"sam has no command {' '.join(command)}"
+    strange = [option for option in _options(arguments) if option not in known]
+    return f"sam {' '.join(command)}: unknown options {', '.join(strange)}" if strange else None
 
 
 def _of_python(arguments: list[str]) -> str | None:

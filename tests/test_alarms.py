@@ -88,6 +88,19 @@ def test_every_metric_that_an_alarm_names_is_written_by_the_function_or_by_aws(
     assert unknown(used(stack), emitted) == []
 
 
+def test_every_metric_that_a_code_deployment_goes_back_by_is_written_too(emitted: set[Metric]) -> None:
+    whole = Stack(ROOT / "template.yaml", {"TrustedKeys": "key", "Model": MODEL})
+    kept = list(whole.resources("AWS::CloudWatch::Alarm").values())
+    assert len(kept) >= 3
+    # There the service is named after the stack.
+    looked_at = [
+        metric(one.namespace, one.name, {key: SERVICE if key == "service" else of for key, of in one.dimensions})
+        for alarm in kept
+        for one in of_alarm(alarm)
+    ]
+    assert unknown(looked_at, emitted) == []
+
+
 @pytest.mark.parametrize(
     ("namespace", "name", "dimensions"),
     [

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,3 +99,18 @@ def test_the_function_imports_the_core_and_nothing_else() -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module))
     assert imported == {"gc", "typing", "eventscore.function"}
+
+
+def test_nothing_that_the_function_may_ever_load_needs_pydantic_which_is_not_in_its_layers() -> None:
+    graph = grimp.build_graph(
+        "eventscore", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+    assert "pydantic" in graph.modules, "the contract's author needs it"
+    ways = {
+        module: graph.find_shortest_chain(importer=module, imported="pydantic")
+        for module in graph.find_upstream_modules("eventscore.function") | {"eventscore.function"}
+        if module.startswith("eventscore")
+    }
+    assert "eventscore.fallback_fit" in ways
+    assert "eventscore.delivery.kafka" in ways
+    assert {module: way for module, way in ways.items() if way is not None} == {}

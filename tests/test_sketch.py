@@ -21,7 +21,7 @@ from eventscore.artifact import Artifact
 from eventscore.baseline import Baseline, parse_baseline
 from eventscore.columns import Table
 from eventscore.contract import parse_contract
-from eventscore.drift_watch import ROWS_AT_ONCE, DriftWatch
+from eventscore.drift_watch import ROWS_THAT_WAIT, DriftWatch
 from eventscore.errors import BaselineInvalid, SketchesDiffer
 from eventscore.scorer import VersionScorer
 from eventscore.scoring import Answer
@@ -157,10 +157,10 @@ def test_what_waits_to_be_counted_and_what_unseen_values_take_is_bounded(small_a
     scorer, of = VersionScorer(small_artifact), watch()
     scorer.watch = of
     rows = 0
-    for start in range(0, 4 * ROWS_AT_ONCE, 500):
-        scorer.score([small_model.message(country=f"c{number}") for number in range(start, start + 500)], NOW)
-        rows += 500
-        assert of._waiting_rows < ROWS_AT_ONCE
+    for start in range(0, 8 * ROWS_THAT_WAIT, 100):
+        scorer.score([small_model.message(country=f"c{number}") for number in range(start, start + 100)], NOW)
+        rows += 100
+        assert of._waiting_rows < ROWS_THAT_WAIT
         assert sum(len(each.values) // 2 for each, _ in of._waiting) == of._waiting_rows
     sketch = of.take(ENDED)
     assert sketch is not None
@@ -173,7 +173,7 @@ def test_a_sketch_that_cannot_be_made_ends_the_watch_and_costs_no_event(small_ar
     of._of_values.append(of._of_values[0])
     of._of_score._borders.append(np.zeros(3))  # no score has a second column
     scorer.watch = of
-    messages = [small_model.message()] * ROWS_AT_ONCE
+    messages = [small_model.message()] * ROWS_THAT_WAIT
     assert all(isinstance(outcome, Answer) for outcome in scorer.score(messages, NOW))
     assert of.error is not None
     assert of.due(BEGAN, 60.0), "to be told of"

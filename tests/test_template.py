@@ -465,15 +465,37 @@ def test_the_function_s_log_filter_lets_metrics_through_at_every_level(template:
         assert function["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == level
 
 
+def test_nested_stacks_are_given_parameters_that_they_have_and_all_that_they_need(template: dict[str, Any]) -> None:
+    nested = properties(template, "AWS::Serverless::Application")
+    assert nested.keys() == {"Alarms", "Dashboards", "Training"}
+    for name, stack in nested.items():
+        assert template["Resources"][name]["Condition"] == f"Use{name}"
+        child = cloudformation.load(ROOT / stack["Location"])["Parameters"]
+        needed = {parameter for parameter, declared in child.items() if "Default" not in declared}
+        assert needed <= stack["Parameters"].keys() <= child.keys(), name
+    made = {
+        name
+        for name, resource in Stack(template).resources.items()
+        if resource["Type"] == "AWS::Serverless::Application"
+    }
+    assert made == {"Alarms", "Dashboards"}, "training costs nothing until somebody asks for it"
+
+
 def test_every_parameter_is_told_of_in_the_docs(template: dict[str, Any]) -> None:
     page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
     assert [name for name in template["Parameters"] if f"`{name}`" not in page] == []
 
 
-def test_samconfig_gives_a_key_to_trust() -> None:
-    settings = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
-    overrides = settings["default"]["global"]["parameters"]["parameter_overrides"]
-    assert "TrustedKeys" in [override.split("=")[0] for override in overrides]
+def test_samconfig_gives_a_key_to_trust_and_parameters_that_can_be_deployed(template: dict[str, Any]) -> None:
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    assert environments.keys() - {"version"} == {"default", "dev", "prod"}
+    for name in environments.keys() - {"version"}:
+        sections = environments[name]
+        overrides = sections["global"]["parameters"]["parameter_overrides"]
+        parameters = dict(override.split("=", maxsplit=1) for override in overrides)
+        assert re.fullmatch(template["Parameters"]["TrustedKeys"]["AllowedPattern"], parameters["TrustedKeys"])
+        assert Stack(template, **parameters).broken_rules() == []
+        assert "CAPABILITY_AUTO_EXPAND" in sections["deploy"]["parameters"]["capabilities"], "for nested stacks"
 
 
 def sam(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -510,7 +532,8 @@ def test_sam_builds_the_function_and_layers_that_lambda_accepts(tmp_path: Path) 
         if folder.is_dir()
     }
     functions = {"ScoreFunction", "WarmUpFunction", "VerifyVersionFunction"}
-    assert sizes.keys() == {*functions, "RuntimeLayer", "CoreLayer", "KafkaLayer"}
+    nested = {"Alarms", "Dashboards", "Training"}
+    assert sizes.keys() == {*functions, *nested, "RuntimeLayer", "CoreLayer", "KafkaLayer"}
     for function in functions:
         assert [path.name for path in (built / function).iterdir()] == ["app.py"]
     assert (built / "CoreLayer/python/eventscore/__init__.py").is_file()

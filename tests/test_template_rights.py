@@ -309,6 +309,7 @@ def test_every_combination_can_be_made_and_names_only_what_is_made(
         ({"SqsBatchWindowSeconds": "0"}, "SqsBatchSize may be 10 at most"),
         ({"StreamBatchWindowSeconds": "0"}, "StreamBatchSize may be 10 at most"),
         ({"SqsMinimumPollers": "1"}, "at least 2 provisioned pollers"),
+        ({"EnableTraining": "true", "TrainingVpcId": "vpc-1"}, "must say where the machines run"),
         ({"VpcSubnetIds": "subnet-1"}, "must be given together"),
         ({"VpcSecurityGroupIds": "sg-1"}, "must be given together"),
     ],

@@ -32,6 +32,7 @@ _COMMANDS = {
     "score": "eventscore_cli.score",
     "cost": "eventscore_cli.cost",
     "demo": "eventscore_cli.demo",
+    "local-stack": "eventscore_cli.local_stack",
     "sam-local": "eventscore_cli.sam_local",
 }
 
@@ -64,6 +65,11 @@ def cli() -> None:
       eventscore keys new signing.pem             once: the key that signs your versions
       eventscore publish runs/<version>           sign it, and write it to the model store
       eventscore promote <model> <version>        make it the one that answers
+
+    \b
+    And of a stack, once it is deployed:
+      eventscore status --stack NAME              how is it?
+      eventscore replay rejected --stack NAME     send events back after a fix
 
     \b
     Ask any command for --help. To see the whole thing run on this machine: eventscore demo

@@ -4,6 +4,7 @@ LocalError
 ├── ToolMissing           an emulator that `make setup` installs is not there
 ├── EmulatorFailed        an emulator did not start, or died
 ├── BuildFailed           the layers could not be built for this machine
+├── DeploymentFailed      the emulator did not make the stack
 └── MappingMisconfigured  an event source mapping was given what Lambda would refuse
 """
 
@@ -22,6 +23,10 @@ class EmulatorFailed(LocalError):
 
 class BuildFailed(LocalError):
     """A layer could not be built; the message ends with what the build wrote."""
+
+
+class DeploymentFailed(LocalError):
+    """A stack could not be made, brought up to date or deleted; the message says what the emulator said."""
 
 
 class MappingMisconfigured(LocalError):

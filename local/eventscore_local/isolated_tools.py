@@ -23,6 +23,14 @@ def find_ministack(root: Path) -> Path:
     return command
 
 
+def find_sam_python(root: Path) -> Path:
+    """The Python that aws-sam-cli is installed for, which has SAM's transform. Raises ToolMissing."""
+    python = tools_folder(root) / "aws-sam-cli" / "bin" / "python"
+    if not python.exists():
+        raise ToolMissing(f"aws-sam-cli (SAM's transform) is not at {python}; run `make setup`")
+    return python
+
+
 def find_runtime_interface_emulator(root: Path) -> Path | None:
     """Lambda's Runtime Interface Emulator for this machine, out of the aws-sam-cli wheel.
 

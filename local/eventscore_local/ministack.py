@@ -1,6 +1,8 @@
 """S3, SQS, Kinesis and CloudWatch on this machine: ministack as a process on a free port of 127.0.0.1."""
 
 import os
+import shutil
+import ssl
 import tempfile
 import time
 import urllib.error
@@ -9,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from eventscore_local.errors import EmulatorFailed
+from eventscore_local.errors import EmulatorFailed, ToolMissing
 from eventscore_local.isolated_tools import find_ministack
 from eventscore_local.leashed_process import LeashedProcess
 from eventscore_local.loopback_ports import LOOPBACK, free_ports, wait_for_listener
@@ -34,8 +36,17 @@ class Ministack:
     ...     aws.client("sqs").create_queue(QueueName="events")
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, import_path: Path | None = None, guarded: bool = False) -> None:
+        """`import_path` is a folder of packages for the functions that it runs itself, as the managed runtime has some.
+
+        `guarded` has it speak TLS only, check signatures, and enforce the policies of roles, buckets and queues;
+        CREDENTIALS are then the account's root user. Needs the openssl command.
+        """
         self._command = find_ministack(root)
+        if guarded and shutil.which("openssl") is None:
+            raise ToolMissing("openssl, which makes the emulator's certificate, is not on PATH; install it")
+        self._import_path = import_path
+        self._guarded = guarded
         self._process: LeashedProcess | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.port = 0
@@ -43,7 +54,14 @@ class Ministack:
     @property
     def endpoint_url(self) -> str:
         """What AWS_ENDPOINT_URL should hold."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{'https' if self._guarded else 'http'}://{LOOPBACK}:{self.port}"
+
+    @property
+    def certificate(self) -> Path | None:
+        """What AWS_CA_BUNDLE should hold; None where it speaks plain HTTP."""
+        if self._scratch is None or not self._guarded:
+            return None
+        return Path(self._scratch.name) / "ministack-tls" / "server.crt"  # under TMPDIR, where it puts it
 
     def client(self, service: str) -> Any:
         """A boto3 client of this AWS, with room for 32 threads. Clients may be shared between threads."""
@@ -56,7 +74,8 @@ class Ministack:
             region_name=REGION,
         )
         config = Config(max_pool_connections=32, retries={"max_attempts": 3, "mode": "standard"})
-        return session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
+        verify = str(self.certificate) if self.certificate else None
+        return session.client(service, endpoint_url=self.endpoint_url, verify=verify, config=config)  # type: ignore[call-overload]
 
     def __enter__(self) -> Self:
         self._scratch = tempfile.TemporaryDirectory(prefix="eventscore-ministack-")
@@ -83,6 +102,9 @@ class Ministack:
             self._scratch.cleanup()
 
     def _environment(self, scratch: Path) -> dict[str, str]:
+        more = {"PYTHONPATH": str(self._import_path)} if self._import_path else {}
+        if self._guarded:
+            more |= {"USE_SSL": "1", "AUTH": "true", **CREDENTIALS}
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(scratch),
@@ -96,15 +118,17 @@ class Ministack:
             "SFTP_ENABLED": "0",
             "MINISTACK_REGION": REGION,
             "LOG_LEVEL": "ERROR",
+            **more,
         }
 
     def _is_ready(self, process: LeashedProcess) -> bool:
         if not wait_for_listener(self.port, timeout_s=_START_TIMEOUT_S, process=process):
             return False
         deadline = time.monotonic() + _START_TIMEOUT_S
+        tls = ssl.create_default_context(cafile=self.certificate) if self.certificate else None
         while process.is_running and time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(f"{self.endpoint_url}/_ministack/ready", timeout=5) as answer:  # noqa: S310
+                with urllib.request.urlopen(f"{self.endpoint_url}/_ministack/ready", timeout=5, context=tls) as answer:  # noqa: S310
                     if answer.status == 200:
                         return True
             except (urllib.error.URLError, OSError):

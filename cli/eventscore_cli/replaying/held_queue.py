@@ -73,8 +73,9 @@ class HeldQueue:
         until = self._clock() + timedelta(seconds=self._hold_s)
         self._held.update({held.message_id: (held, until) for held in ending})
 
-    def delete(self, messages: Sequence[Held]) -> bool:
-        """Delete the messages one call after the other, in their order; whether all are gone. What is not is held on to."""
+    def delete(self, messages: Sequence[Held]) -> int:
+        """Delete the messages one call after the other, in their order; how many are left, which are held on to."""
+        left = len(messages)
         for part in _tens(messages):
             entries = [{"Id": str(n), "ReceiptHandle": self._receipt(held)} for n, held in enumerate(part)]
             answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
@@ -83,9 +84,10 @@ class HeldQueue:
                 if n not in failed:
                     self._held.pop(held.message_id, None)
                     self._deleted.add(held.message_id)
+                    left -= 1
             if failed:
-                return False
-        return True
+                break
+        return left
 
     def release(self) -> None:
         """Make everything visible that is still held."""

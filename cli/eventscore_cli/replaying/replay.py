@@ -69,6 +69,7 @@ class Replay:
     each: Each = side_by_side
     account: Account = field(default_factory=Account)
     _pending: list[tuple[Event, Target, _Open]] = field(default_factory=list)
+    _done: list[Parcel] = field(default_factory=list)
     _looked: list[tuple[Event, Target]] = field(default_factory=list)
     _foreseen: set[str] = field(default_factory=set)
     _looked_at: int = 0
@@ -134,8 +135,8 @@ class Replay:
     def _problem(self, parcel: Parcel, send: bool) -> None:
         leftover, journal = parcel.leftover_of, self.journal
         if leftover is not None and journal is not None and journal.standing(leftover) is Standing.SENT:
-            if send and not self.queue.delete(parcel.held):
-                self.account.not_removed += 1
+            if send:
+                self.account.not_removed += self.queue.delete(parcel.held)
             return
         self.account.problem(str(parcel.problem), f"message {parcel.held[0].message_id}")
 
@@ -175,8 +176,11 @@ class Replay:
             else:
                 target.hold_back(event)
                 self.account.end(event, End.IN_DOUBT)
-        for target, claimed in free.values():
-            self._send(self.journal, target, claimed)
+        try:
+            for target, claimed in free.values():
+                self._send(self.journal, target, claimed)
+        finally:
+            self._remove()
 
     def _claim(self, events: Sequence[Event]) -> list[Standing]:
         journal = self.journal
@@ -207,7 +211,7 @@ class Replay:
         try:
             self._write_down(journal, known)
         finally:
-            # What was taken is deleted even where the journal cannot say so: its claim keeps it from being sent again.
+            # What was taken is to be deleted even where the journal cannot say so: its claim keeps it from being sent again.
             for (event, of), outcome in zip(claimed, outcomes, strict=True):
                 if outcome.fate is Fate.TAKEN:
                     self._at_rest(event, of, End.SENT, target.name)
@@ -243,13 +247,17 @@ class Replay:
     def _at_rest(self, event: Event, of: _Open, end: End, target: str | None = None) -> None:
         self.account.end(event, end, target=target)
         of.left -= 1
-        if of.left == 0 and of.parcel.problem is None and not self._delete(of.parcel):
-            self.account.not_removed += 1
+        if of.left == 0 and of.parcel.problem is None:
+            self._done.append(of.parcel)
 
-    def _delete(self, parcel: Parcel) -> bool:
-        """The last message goes when all others are gone."""
-        *others, last = parcel.held
-        return (not others or self.queue.delete(others)) and self.queue.delete([last])
+    def _remove(self) -> None:
+        """Delete what is at rest; the last message of a parcel goes when all others are gone."""
+        done, self._done = self._done, []
+        others = [held for parcel in done for held in parcel.held[:-1]]
+        if left := self.queue.delete(others):
+            self.account.not_removed += left
+            done = [parcel for parcel in done if len(parcel.held) == 1]
+        self.account.not_removed += self.queue.delete([parcel.held[-1] for parcel in done])
 
     def _pace(self, events: int) -> None:
         if self.per_second is None:

@@ -1,6 +1,6 @@
-"""Counts what one version scores into the bins of its baseline: every event once, a few thousand at a time.
+"""Counts what one version scores into the bins of its baseline: every event once, some hundreds at a time.
 
-A batch only leaves its columns here. They are counted when some thousand rows have come together or the sketch is taken: a column
+A batch only leaves its columns here. They are counted when some hundred rows have come together or the sketch is taken: a column
 is sorted, and its bins' borders are looked up in it, which takes a third of what looking up each value would.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from eventscore.columns import Table
     from eventscore.contract import AnyContract
 
-ROWS_AT_ONCE = 2_048
-"""Rows that wait to be counted, at most; and of which so many are counted at once, so that they fit into the processor's memory."""
+ROWS_THAT_WAIT = 512
+"""Fewer than so many rows wait to be counted. A batch of more is counted at once: what is kept of it would have to be paged in anew."""
+_ROWS_AT_ONCE = 2_048
+"""So many rows are sorted at once: they fit into the processor's memory."""
 
 
 class DriftWatch:
@@ -63,7 +65,7 @@ class DriftWatch:
         self._waiting.append((table, scores))
         self._waiting_rows += len(scores)
         self.events += len(scores)
-        if self._waiting_rows >= ROWS_AT_ONCE:
+        if self._waiting_rows >= ROWS_THAT_WAIT:
             try:
                 self._count()
             except Exception as error:  # whatever it is: the events are scored, and that is what they came for
@@ -94,17 +96,17 @@ class DriftWatch:
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         if not waiting:
             return
-        scores = np.concatenate([scores for _, scores in waiting]).astype(np.float64)
+        scores = _together([scores for _, scores in waiting]).astype(np.float64)
         main = scores if scores.ndim == 1 else scores.max(axis=1)
         self._of_score.count(main[:, None])
         self._of_bands.count(main[:, None])
         if self._outputs:
             self._of_outputs.count(scores)
         if self._numbers:
-            self._of_numbers.count(np.concatenate([table.columns["numbers"] for table, _ in waiting]))
-        for table, _ in waiting:
-            for place, values in enumerate(self._of_values):
-                values.count(table.values[place :: len(self._of_values)])
+            self._of_numbers.count(_together([table.columns["numbers"] for table, _ in waiting]))
+        texts = list(chain.from_iterable([table.values for table, _ in waiting]))
+        for place, values in enumerate(self._of_values):
+            values.count(texts[place :: len(self._of_values)])
 
     def _sketch(self, began: str, ended: str) -> Sketch:
         numbers = self._of_numbers.take()
@@ -129,6 +131,10 @@ class DriftWatch:
         )
 
 
+def _together(matrices: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+
+
 def _timestamp(seconds: float) -> str:
     """RFC 3339 in UTC, to the millisecond."""
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat(timespec='milliseconds')[:23]}Z"
@@ -145,8 +151,8 @@ class _Bins:
 
     def count(self, matrix: npt.NDArray[np.float64]) -> None:
         """One more matrix ``[rows, columns]``."""
-        for start in range(0, len(matrix), ROWS_AT_ONCE):
-            columns = np.ascontiguousarray(matrix[start : start + ROWS_AT_ONCE].T)
+        for start in range(0, len(matrix), _ROWS_AT_ONCE):
+            columns = matrix[start : start + _ROWS_AT_ONCE].T.copy()
             columns.sort(axis=1)
             for place, borders in enumerate(self._borders):
                 self._up_to[place] += columns[place].searchsorted(borders, "right")

@@ -19,8 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # msgspec looks for typing_extensions, which Powertools and pydantic need, for what Python's own typing has had since 3.11: 3 ms.
 if not {"msgspec", "typing_extensions"} & sys.modules.keys():
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # an import of it fails
-    import msgspec  # noqa: F401
-
+    __import__("msgspec")
     del sys.modules["typing_extensions"]
 
 from eventscore.direct import answer_events
@@ -38,7 +37,7 @@ from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.telling import Sketches, Telling
 from eventscore.time_left import TimeLeft
-from eventscore.wiring import model_cache, scoring_service, telemetry_by_model
+from eventscore.wiring import model_cache, scoring_service, telemetry_by_model, tracing
 
 _PATIENCE_S: Final = 5.0
 """How long an invocation whose events are delivered waits for a refresh that is due."""
@@ -115,7 +114,7 @@ class ScoreFunction:
         """
         settings = Settings.from_environment(environment)
         news: deque[ModelNews] = deque()
-        under_way = UnderWay()
+        under_way = UnderWay(tracing(environment))
         sketches = Sketches(settings.sketch_s, clock)
         models = model_cache(settings, clock, news.append, sketches.watches.append)
         models.prepare(settings.models[0])
@@ -277,8 +276,7 @@ class ScoreFunction:
         import eventscore.artifact  # noqa: F401
 
         watch = Stopwatch()
-        age = process_age_ms()
-        if age is not None:
+        if (age := process_age_ms()) is not None:
             watch.parts_ms["process"] = age
         return watch
 

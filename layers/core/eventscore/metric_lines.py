@@ -90,11 +90,12 @@ _HERE = "\x00a number\x00"
 
 def _enabled(environment: Mapping[str, str]) -> bool:
     """Whether metrics are written: not where they are disabled, nor in Powertools' development mode unless asked for."""
-    disabled = _truth(environment, _DISABLED)
-    return not (disabled or (disabled is None and _truth(environment, _DEVELOPMENT)))
+    disabled = truth(environment, _DISABLED)
+    return not (disabled or (disabled is None and truth(environment, _DEVELOPMENT)))
 
 
-def _truth(environment: Mapping[str, str], name: str) -> bool | None:
+def truth(environment: Mapping[str, str], name: str) -> bool | None:
+    """A variable that is true or false, in Powertools' words for it; None where it is not set. Raises ``SettingsInvalid``."""
     value = environment.get(name)
     if value is None:
         return None

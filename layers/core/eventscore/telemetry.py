@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from eventscore.service import BatchResult
     from eventscore.sketch import Sketch
+    from eventscore.tracing import Trace, Tracing
 
 NAMESPACE = "eventscore"
 SERVICE = "eventscore"
@@ -42,14 +43,24 @@ _BATCH = {
 class UnderWay:
     """The invocation that is under way: what a reader of Powertools' logs looks for in every line of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing | None = None) -> None:
         self._context: Any = None
         self._invocations = 0
+        self._tracing = tracing
+        self.trace: Trace | None = None
+        """Where the invocation is sampled for X-Ray."""
 
     def begins(self, context: Any) -> None:
         """Another invocation begins; ``context`` is Lambda's, None where nobody gave one."""
         self._context = context
         self._invocations += 1
+        if self._tracing is not None:
+            self.trace = self._tracing.sampled()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the environment's first: Powertools calls that a cold start."""
+        return self._invocations == 1
 
     def keys(self) -> dict[str, Any]:
         """By the names that Powertools' ``inject_lambda_context`` gives them; empty outside an invocation."""
@@ -57,7 +68,7 @@ class UnderWay:
         if context is None:
             return {}
         return {
-            "cold_start": self._invocations == 1,
+            "cold_start": self.is_first,
             "function_name": getattr(context, "function_name", None),
             "function_memory_size": getattr(context, "memory_limit_in_mb", None),
             "function_arn": getattr(context, "invoked_function_arn", None),
@@ -70,6 +81,7 @@ class Telemetry:
 
     def __init__(self, model: str, environment: Mapping[str, str], under_way: UnderWay | None = None) -> None:
         self._under_way = under_way or UnderWay()
+        self._model = model
         self._service = environment.get("POWERTOOLS_SERVICE_NAME") or SERVICE
         namespace = environment.get("POWERTOOLS_METRICS_NAMESPACE") or NAMESPACE
         self._batches: dict[tuple[str, str], MetricDocument] = {}
@@ -89,6 +101,8 @@ class Telemetry:
         rejected = result.rejected.total() if result.rejected else 0
         counts = (result.received, result.scored, rejected, len(result.returned), result.received, latency_ms)
         self._of_batches(source, version).write(counts)
+        if self._under_way.trace is not None:
+            self._traced(self._under_way.trace, source, version, counts)
         for reason, count in result.rejected.items():
             by_reason = {"source": source, "reason": reason}
             self._emit(by_reason, {"RejectedByReason": (COUNT, count)}, summed_over=("source",), version=version)
@@ -115,7 +129,10 @@ class Telemetry:
     def direct(self, version: str, scored: int, rejected: int, latency_ms: float) -> None:
         """One direct invocation: nothing of it can be returned to a source."""
         received = scored + rejected
-        self._of_batches("direct", version).write((received, scored, rejected, 0, received, latency_ms))
+        counts = (received, scored, rejected, 0, received, latency_ms)
+        self._of_batches("direct", version).write(counts)
+        if self._under_way.trace is not None:
+            self._traced(self._under_way.trace, "direct", version, counts)
 
     def cold_start(self, version: str, parts_ms: Mapping[str, float], signed_by: str) -> None:
         """The model is loaded: how long each part of the cold start took.
@@ -174,6 +191,21 @@ class Telemetry:
     def fallback(self, source: str, answers: int) -> None:
         """So many events were answered by the rule."""
         self._emit({"source": source}, {"FallbackAnswers": (COUNT, answers)}, summed_over=("source",))
+
+    def _traced(self, trace: Trace, source: str, version: str, counts: tuple[float, ...]) -> None:
+        """The same for X-Ray."""
+        received, scored, rejected, returned, _, latency_ms = counts
+        annotations: dict[str, str | float | bool] = {
+            "ColdStart": self._under_way.is_first,
+            "Model": self._model,
+            "Version": version,
+            "Source": source,
+            "Received": received,
+            "Scored": scored,
+            "Rejected": rejected,
+            "Returned": returned,
+        }
+        trace.scored(self._service, latency_ms, annotations)
 
     def _log(self, level: str, message: str, extra: Mapping[str, Any]) -> None:
         getattr(self._logger, level)(message, extra={**self._under_way.keys(), **extra})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eventscore.drift_watch import DriftWatch
     from eventscore.served_contract import ServedContract
     from eventscore.service import ScoringService
+    from eventscore.tracing import Tracing
 
 
 def model_cache(
@@ -51,6 +52,15 @@ def model_cache(
 def telemetry_by_model(environment: Mapping[str, str], under_way: UnderWay) -> Callable[[str], Telemetry]:
     """Who tells of a model, by its name."""
     return cache(lambda model: Telemetry(model, environment, under_way))
+
+
+def tracing(environment: Mapping[str, str]) -> Tracing | None:
+    """Who tells X-Ray; None where nobody listens or nobody wants it. Raises ``SettingsInvalid``."""
+    if not environment.get("AWS_XRAY_DAEMON_ADDRESS"):
+        return None
+    from eventscore.tracing import tracing_of  # only where there is a daemon
+
+    return tracing_of(environment)
 
 
 def scoring_service(settings: Settings) -> ScoringService | None:

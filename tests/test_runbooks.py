@@ -101,11 +101,12 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 
 def commands(word: str) -> Iterator[tuple[str, str]]:
-    """The commands that begin with ``word`` on all pages, each with its page's name."""
+    """The commands that begin with ``word`` on all pages, in fences and within the text, each with its page's name."""
     for page, text in {**PAGES, "index": HELPERS}.items():
         joined = text.replace("\\\n", " ")
-        code = re.findall(r"`([^`\n]+)`", joined) + re.findall(r"^ {4,}(.+)$", joined, re.MULTILINE)
-        code += [line for block in re.findall(r"```bash\n(.*?)```", joined, re.DOTALL) for line in block.splitlines()]
+        code = re.findall(r"`([^`\n]+)`", joined)
+        fences = re.findall(r"^ *```(?:bash|sh)\n(.*?)^ *```", joined, re.MULTILINE | re.DOTALL)
+        code += [line.strip() for block in fences for line in block.splitlines()]
         for line in code:
             for found in re.finditer(rf"(?:^|[|;&({{]\s*|\bdo ){word} ([^|;]*)", line):
                 yield page, found[1].strip()

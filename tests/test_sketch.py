@@ -161,7 +161,7 @@ def test_what_waits_to_be_counted_and_what_unseen_values_take_is_bounded(small_a
         scorer.score([small_model.message(country=f"c{number}") for number in range(start, start + 100)], NOW)
         rows += 100
         assert of._waiting_rows < ROWS_THAT_WAIT
-        assert sum(len(each.values) // 2 for each, _ in of._waiting) == of._waiting_rows
+        assert sum(len(values) // 2 for _, values, _ in of._waiting) == of._waiting_rows
     sketch = of.take(ENDED)
     assert sketch is not None
     assert sketch.categories["country"].other == sketch.events == rows

@@ -53,7 +53,7 @@ class DriftWatch:
         # A score is in the last band whose start it reaches: the border belongs to the band above it.
         starts = [float(np.nextafter(decision.start, -np.inf)) for decision in contract.decisions[1:]]
         self._of_bands = _Bins([starts])
-        self._waiting: list[tuple[Table, npt.NDArray[np.float32]]] = []
+        self._waiting: list[tuple[npt.NDArray[np.float64] | None, list[str], npt.NDArray[np.float32]]] = []
         self._waiting_rows = 0
         self.events = 0
         """How many were counted since the sketch was last taken, and wait to be."""
@@ -62,7 +62,8 @@ class DriftWatch:
         """These events were scored."""
         if self.error is not None:
             return
-        self._waiting.append((table, scores))
+        # Without the matrix of texts: it holds what the list holds.
+        self._waiting.append((table.columns.get("numbers"), table.values, scores))
         self._waiting_rows += len(scores)
         self.events += len(scores)
         if self._waiting_rows >= ROWS_THAT_WAIT:
@@ -96,15 +97,15 @@ class DriftWatch:
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         if not waiting:
             return
-        scores = _together([scores for _, scores in waiting]).astype(np.float64)
+        scores = _together([scores for _, _, scores in waiting]).astype(np.float64)
         main = scores if scores.ndim == 1 else scores.max(axis=1)
         self._of_score.count(main[:, None])
         self._of_bands.count(main[:, None])
         if self._outputs:
             self._of_outputs.count(scores)
         if self._numbers:
-            self._of_numbers.count(_together([table.columns["numbers"] for table, _ in waiting]))
-        texts = list(chain.from_iterable([table.values for table, _ in waiting]))
+            self._of_numbers.count(_together([numbers for numbers, _, _ in waiting if numbers is not None]))
+        texts = list(chain.from_iterable([values for _, values, _ in waiting]))
         for place, values in enumerate(self._of_values):
             values.count(texts[place :: len(self._of_values)])
 

@@ -34,8 +34,11 @@ def load_graph(graph: bytes, key: str) -> ort.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # That fusion makes one split of the gathers that take the categories apart, and a squeeze for each: more nodes, more copies of strings.
     try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=["GatherSliceToSplitFusion"]
+        )
     except Exception as error:  # ONNX Runtime's errors share no other base class
         raise GraphInvalid(key, f"refused: ONNX Runtime does not load it: {_first_line(error)}") from None
 

@@ -41,7 +41,7 @@ class Deployer:
         self._lambda = aws.client("lambda")
         self._s3 = aws.client("s3")
         self._s3.create_bucket(Bucket=_PACKAGES_BUCKET)
-        self._packages = Packages(self._s3, _PACKAGES_BUCKET, aws.endpoint_url, layers)
+        self._packages = Packages(root, self._s3, _PACKAGES_BUCKET, aws.endpoint_url, layers)
 
     def deploy(self, stack: str, parameters: Mapping[str, str], template: str = "template.yaml") -> Deployment:
         """Make the stack, or bring it up to date, through a change set. Raises DeploymentFailed, BuildFailed, ToolMissing."""

@@ -7,12 +7,7 @@ from typing import Any
 from eventscore_local.deployment_template import Template
 from eventscore_local.errors import DeploymentFailed
 
-NOT_EMULATED = (
-    "AWS::Batch::",
-    "AWS::CodeDeploy::",
-    "AWS::CloudWatch::CompositeAlarm",
-    "AWS::Lambda::CodeSigningConfig",
-)
+NOT_EMULATED = ("AWS::Batch::", "AWS::CodeDeploy::", "AWS::CloudWatch::CompositeAlarm")
 """Beginnings of the resource types that ministack's CloudFormation refuses."""
 
 _STAND_IN = {"Type": "AWS::CloudFormation::WaitConditionHandle"}

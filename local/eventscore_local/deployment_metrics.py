@@ -7,11 +7,13 @@ from eventscore_local.emf import MetricForwarder
 from eventscore_local.ministack import Ministack
 
 _QUEUE_METRICS = {"ApproximateNumberOfMessages": "ApproximateNumberOfMessagesVisible"}
+_WATCHED_QUEUES = ("EventDeadLetterQueueUrl", "StreamFailureQueueUrl")
+"""Those that an alarm looks at. Of others nothing is put: ministack's alarms know a metric's name, but not its dimensions."""
 _OVERLAP_MS = 60_000
 
 
 class StackMetrics:
-    """Puts what the stack's function wrote in the embedded metric format, and how deep its queues are."""
+    """Puts what the stack's function wrote in the embedded metric format, and how deep the queues are that alarms look at."""
 
     def __init__(self, aws: Ministack, deployment: Deployment) -> None:
         self._logs = aws.client("logs")
@@ -19,7 +21,7 @@ class StackMetrics:
         self._cloudwatch = aws.client("cloudwatch")
         self._forwarder = MetricForwarder(self._cloudwatch)
         self._log_group = deployment.outputs["ScoreLogGroupName"]
-        self._queues = [url for name, url in deployment.outputs.items() if name.endswith("QueueUrl")]
+        self._queues = [url for name, url in deployment.outputs.items() if name in _WATCHED_QUEUES]
         self._read: set[str] = set()
         self._since_ms = 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eventscore_local.deployment_concessions import emulated
-from eventscore_local.deployment_template import Template, read_template
+from eventscore_local.deployment_template import Template, read_template, transform
 from eventscore_local.errors import BuildFailed
 from eventscore_local.layers import HostLayers
 
@@ -22,7 +22,8 @@ _BUILD_TIMEOUT_S = 120
 class Packages:
     """Uploads what a template refers to by a path. The bucket must exist; keys are digests, so the same folder has the same key."""
 
-    def __init__(self, s3: Any, bucket: str, endpoint_url: str, layers: HostLayers) -> None:
+    def __init__(self, root: Path, s3: Any, bucket: str, endpoint_url: str, layers: HostLayers) -> None:
+        self._root = root
         self._s3 = s3
         self._bucket = bucket
         self._endpoint_url = endpoint_url
@@ -54,7 +55,10 @@ class Packages:
         return self._layer_addresses[built]
 
     def _nested(self, path: Path) -> str:
-        result = emulated(read_template(path), {})
+        packaged = self.package(path)
+        # Of a nested template the transform sees the defaults only: its parameters are values of the outer stack's resources.
+        whole = transform(self._root, packaged, {}) if "Transform" in packaged else packaged
+        result = emulated(whole, {})
         self.left_out |= {f"{path.stem}.{name}": kind for name, kind in result.left_out.items()}
         return self.put_template(result.template)
 

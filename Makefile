@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 TOOLS := .tools
-# Emulators and the SAM command line live in environments of their own: their pins and ours exclude each other.
+# Emulators, the SAM command line and the generator of the site live in environments of their own: their pins and ours exclude each other.
 UV_TOOL := UV_TOOL_DIR=$(TOOLS) UV_TOOL_BIN_DIR=$(TOOLS)/bin $(UV) tool install --quiet --python $(BIN)/python
 UV_INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraints requirements/constraints.txt
 TORCH := torch==2.13.0
@@ -12,13 +12,15 @@ TORCH := torch==2.13.0
 TORCH_INDEX ?=
 HOST_ARCHITECTURE := $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 OUT := build/train-demo
+# Strict: a link or an anchor that leads nowhere, a page outside the navigation, and a key or metric without a description are errors.
+SITE = $(BIN)/python -m eventscore_website build && $(TOOLS)/bin/zensical build --strict --clean --config-file build/zensical.toml
 FUZZ_SECONDS ?= 60
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test check fix fuzz sam-local train-demo bench requirements clean
+.PHONY: help setup setup-train setup-docs demo test check fix fuzz sam-local docs docs-serve train-demo bench requirements clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,10 +29,12 @@ setup: .venv/.stamp-demo ## Make .venv and install what the demo needs (no torch
 
 setup-train: .venv/.stamp-dev ## Install what training, tests and checks need, too (torch).
 
+setup-docs: .venv/.stamp-docs ## Install what makes the site of the docs.
+
 demo: setup ## Run the whole loop on this machine, on real flights.
 	$(BIN)/eventscore demo
 
-test: setup-train ## Run every test.
+test: setup-train setup-docs ## Run every test.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60), from the kept corpus (Linux).
@@ -40,7 +44,7 @@ fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60),
 			-max_len=4096 -timeout=10 -artifact_prefix=build/fuzz/failed- -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS); \
 	else echo "nothing is fuzzed: atheris has no wheel for this machine (there are some for Linux on x86_64, Python 3.11 to 3.13)"; fi
 
-check: setup-train .tools/.stamp-checkov ## Lint, types, import rules, the templates. Changes nothing.
+check: setup-train setup-docs .tools/.stamp-checkov ## Lint, types, import rules, the templates, the docs. Changes nothing.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,6 +53,14 @@ check: setup-train .tools/.stamp-checkov ## Lint, types, import rules, the templ
 	$(TOOLS)/aws-sam-cli/bin/cfn-lint template.yaml stacks/*.yaml
 	for template in template.yaml stacks/*.yaml; do \
 		$(TOOLS)/bin/checkov -f $$template --framework cloudformation --compact --quiet --skip-download || exit 1; done
+	$(SITE)
+
+docs: setup-train setup-docs ## Make the site of the docs, with the reference that the code tells: build/site.
+	$(SITE)
+	@echo "Read it: build/site/index.html, or make docs-serve"
+
+docs-serve: docs ## Read the site at http://127.0.0.1:8000.
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
 
 fix: setup-train ## Format, and mend what the linter can mend.
 	$(BIN)/ruff check --fix .
@@ -76,7 +88,7 @@ requirements: setup ## Resolve the pins in requirements/ anew.
 	printf '%s\n' '$(TORCH)' | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 		--extra local --extra train --extra dev --extra tracking --constraints - pyproject.toml | \
 		grep -vE '^(nvidia-|cuda-|triton|torch)' > requirements/constraints.txt
-	for tool in ministack aws-sam-cli checkov; do grep -E "^($$tool|cryptography)==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
+	for tool in ministack aws-sam-cli checkov zensical; do grep -E "^($$tool|cryptography)==" requirements/$$tool.txt | $(UV) pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --no-header --no-annotate --output-file requirements/$$tool.txt.new - && \
 		mv requirements/$$tool.txt.new requirements/$$tool.txt; done
 
@@ -93,6 +105,10 @@ clean: ## Remove everything that make made.
 	$(UV_INSTALL) --editable '.[local]'
 	$(UV_TOOL) --with cryptography --constraints requirements/ministack.txt $$(grep '^ministack==' requirements/ministack.txt)
 	$(UV_TOOL) --constraints requirements/aws-sam-cli.txt $$(grep '^aws-sam-cli==' requirements/aws-sam-cli.txt)
+	@touch $@
+
+.venv/.stamp-docs: .venv/.stamp-uv requirements/zensical.txt
+	$(UV_TOOL) --constraints requirements/zensical.txt $$(grep '^zensical==' requirements/zensical.txt)
 	@touch $@
 
 # Scans the templates; 0.5 GB that only `make check` needs.

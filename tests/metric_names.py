@@ -207,6 +207,7 @@ def _tell_the_rest() -> None:
     telemetry.cold_start(MADE, dict.fromkeys(parts, 1.0), "key")
     telemetry.model_loaded(MADE, "v1", {}, "key")
     telemetry.restored(MADE)
+    telemetry.not_watched(ValueError(), MADE, None)
 
 
 def of_lines(lines: Iterable[dict[str, Any]]) -> set[Metric]:

@@ -273,7 +273,7 @@ def test_a_composite_alarm_goes_off_with_its_children_in_an_emulated_cloudwatch(
     children = {name: put(cloudwatch, name) for name in ("ChannelMove", "CodeDeployment")}
     text = STACK.resources("AWS::CloudWatch::CompositeAlarm")["RollOutUnderWay"]["AlarmRule"]
     for name, called in children.items():
-        text = text.replace(f"ALARM({name})", f'ALARM("{called}")')
+        text = text.replace(f'ALARM("{name}")', f'ALARM("{called}")')
     cloudwatch.put_composite_alarm(AlarmName="roll-out", AlarmRule=text)
     for moved, deployed in (("OK", "OK"), ("ALARM", "OK"), ("OK", "ALARM"), ("OK", "OK")):
         for name, value in (("ChannelMove", moved), ("CodeDeployment", deployed)):

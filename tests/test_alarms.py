@@ -12,6 +12,7 @@ import pytest
 
 from conftest import ROOT
 from eventscore.signing import Ed25519Signer
+from eventscore.sketch import parse_sketch
 from eventscore.telemetry import Telemetry
 from eventscore.violations import REASONS
 from metric_names import (
@@ -135,7 +136,7 @@ def test_the_filters_of_the_watched_decision_find_it_in_a_sketch(stack: Stack) -
 def test_the_sketch_that_filters_and_queries_are_tried_on_is_one_as_the_function_writes_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sketch = pytest.importorskip("eventscore.sketch").parse_sketch(json.dumps(SKETCH["sketch"]).encode())
+    sketch = parse_sketch(json.dumps(SKETCH["sketch"]).encode())
     Telemetry(MODEL, NAMED).sketch(sketch)
     line = capsys.readouterr().out
     assert json.loads(line) == SKETCH
@@ -161,12 +162,13 @@ def test_every_alarm_that_tells_somebody_says_where_to_look_first_and_what_to_re
 def test_an_alarm_that_tells_nobody_is_part_of_one_that_does(stack: Stack) -> None:
     rules = " ".join(alarm["AlarmRule"] for alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").values())
     silent = set(every(stack)) - set(acting(stack)) - {"RollOutUnderWay"}
-    assert {name for name in silent if f"ALARM({name})" not in rules} == set()
-    named = set(re.findall(r"ALARM\((\w+)\)", rules))
+    assert {name for name in silent if f'ALARM("{name}")' not in rules} == set()
+    named = set(re.findall(r'ALARM\("(\w+)"\)', rules))
+    assert len(named) >= 11
     assert named <= set(stack.resources("AWS::CloudWatch::Alarm"))
     conditions = {name: of.get("Condition") for name, of in stack.template["Resources"].items()}
     for name, alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").items():
-        for child in re.findall(r"ALARM\((\w+)\)", alarm["AlarmRule"]):
+        for child in re.findall(r'ALARM\("(\w+)"\)', alarm["AlarmRule"]):
             assert conditions[child] in (None, conditions[name]), "a rule cannot name an alarm that may not be there"
 
 
@@ -191,7 +193,7 @@ def test_what_a_roll_out_sets_off_by_itself_is_held_back_while_it_runs(stack: St
     composite = stack.resources("AWS::CloudWatch::CompositeAlarm")
     held_back = {name for name, alarm in composite.items() if alarm.get("ActionsSuppressor") == "RollOutUnderWay"}
     assert held_back == SUPPRESSED
-    assert composite["RollOutUnderWay"]["AlarmRule"] == "ALARM(ChannelMove) OR ALARM(CodeDeployment)"
+    assert composite["RollOutUnderWay"]["AlarmRule"] == 'ALARM("ChannelMove") OR ALARM("CodeDeployment")'
     assert "AlarmActions" not in composite["RollOutUnderWay"]
     for name in ("ChannelMove", "CodeDeployment"):
         alarm = stack.resources("AWS::CloudWatch::Alarm")[name]
@@ -242,6 +244,17 @@ def test_topics_are_made_where_none_are_given_and_are_encrypted_with_a_key_that_
     given = alarms(PageTopicArn="arn:page", TicketTopicArn="arn:ticket")
     assert given.resources("AWS::SNS::Topic") == given.resources("AWS::KMS::Key") == {}
     assert {to for alarm in acting(given).values() for to in alarm["AlarmActions"]} == {"arn:page", "arn:ticket"}
+
+
+def test_the_main_stack_gives_its_nested_stacks_what_they_ask_for() -> None:
+    """cfn-lint does not look from one template into another."""
+    whole = Stack(ROOT / "template.yaml", {"TrustedKeys": "key"}).template["Resources"]
+    for name, path in (("Alarms", "stacks/alarms.yaml"), ("Dashboards", "stacks/dashboards.yaml")):
+        properties = whole[name]["Properties"]
+        assert properties["Location"] == path
+        asked = Stack(ROOT / path, OF_THE_MODEL).template["Parameters"]
+        assert properties["Parameters"].keys() <= asked.keys()
+        assert {key for key, of in asked.items() if "Default" not in of} <= properties["Parameters"].keys()
 
 
 def test_whoever_is_told_of_a_fault_is_told_of_its_end(stack: Stack) -> None:

@@ -38,7 +38,15 @@ HEAVY = (
     ),
     *("confluent_kafka", "moto", "requests"),
 )
-FOREIGN = (*HEAVY, "pytest", "eventscore_cli", "eventscore_flights", "eventscore_local", "eventscore_training")
+FOREIGN = (
+    *HEAVY,
+    "pytest",
+    "eventscore_cli",
+    "eventscore_flights",
+    "eventscore_local",
+    "eventscore_training",
+    "eventscore_website",
+)
 PROBE = """
 import importlib.util, json, os, sys
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LINTER = Path(sys.executable).with_name("lint-imports")
-SOURCES = ("layers/core", "training", "cli", "local", "examples/flights")
+SOURCES = ("layers/core", "training", "cli", "local", "examples/flights", "website")
 BAD_IMPORTS = {
     "Rooms: the command knows all, the core knows nobody": (
         "local/eventscore_local/emf.py",

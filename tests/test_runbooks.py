@@ -101,11 +101,12 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 
 def commands(word: str) -> Iterator[tuple[str, str]]:
-    """The commands that begin with ``word`` on all pages, each with its page's name."""
+    """The commands that begin with ``word`` on all pages, in fences and within the text, each with its page's name."""
     for page, text in {**PAGES, "index": HELPERS}.items():
         joined = text.replace("\\\n", " ")
-        code = re.findall(r"`([^`\n]+)`", joined) + re.findall(r"^ {4,}(.+)$", joined, re.MULTILINE)
-        code += [line for block in re.findall(r"```bash\n(.*?)```", joined, re.DOTALL) for line in block.splitlines()]
+        code = re.findall(r"`([^`\n]+)`", joined)
+        fences = re.findall(r"^ *```(?:bash|sh)\n(.*?)^ *```", joined, re.MULTILINE | re.DOTALL)
+        code += [line.strip() for block in fences for line in block.splitlines()]
         for line in code:
             for found in re.finditer(rf"(?:^|[|;&({{]\s*|\bdo ){word} ([^|;]*)", line):
                 yield page, found[1].strip()
@@ -172,6 +173,12 @@ def test_a_page_that_names_a_test_names_one_that_is_there() -> None:
     named = {found for text in PAGES.values() for found in re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)", text)}
     assert len(named) > 8
     assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_a_version_that_a_page_names_is_in_the_model_store() -> None:
+    named = {found for text in PAGES.values() for found in re.findall(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b", text)}
+    assert named
+    assert named <= {path.name for path in (ROOT / "model_store").glob("*/versions/*")}
 
 
 TEMPLATE = """

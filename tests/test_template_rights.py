@@ -27,7 +27,6 @@ EVERYTHING = {
     "EnableKafkaSink": "true",
     "KafkaSinkSecretArn": f"{SECRET}:sink",
     "KafkaSchemaRegistryUri": "arn:aws:glue:us-east-1:123456789012:registry/events",
-    "KafkaSchemaRegistrySecretArn": f"{SECRET}:registry",
     "KmsKeyArn": KEY_ARN,
     "SourceKmsKeyArns": f"{KEY_ARN}-of-theirs",
     "SinkArns": "arn:aws:sqs:us-east-1:123456789012:scores",
@@ -68,7 +67,6 @@ RIGHTS: dict[str, dict[str, str]] = {
         f"{KAFKA}:topic/brokers/1234/events": "kafka-cluster:DescribeTopic kafka-cluster:ReadData",
         f"{KAFKA}:group/brokers/1234/<AWS::StackName>-score": "kafka-cluster:AlterGroup kafka-cluster:DescribeGroup",
         f"{SECRET}:brokers": "secretsmanager:GetSecretValue",
-        f"{SECRET}:registry": "secretsmanager:GetSecretValue",
         f"{SECRET}:sink": "secretsmanager:GetSecretValue",
         "arn:aws:glue:us-east-1:123456789012:registry/events": "glue:GetRegistry glue:GetSchemaVersion",
         "arn:aws:glue:us-east-1:123456789012:schema/events/*": "glue:GetRegistry glue:GetSchemaVersion",
@@ -215,6 +213,14 @@ def test_without_its_options_the_function_has_few_rights(template: dict[str, Any
         "<SinkQueue.Arn>": "sqs:SendMessage",
         "<RejectQueue.Arn>": "sqs:SendMessage",
     }
+
+
+def test_a_registry_is_glue_s_or_one_to_log_in_to(template: dict[str, Any]) -> None:
+    url, secret = "https://registry.example.com", f"{SECRET}:registry"
+    confluent = {"KafkaSchemaRegistryUri": url, "KafkaSchemaRegistrySecretArn": secret}
+    held = holders(Stack(template, **{**EVERYTHING, **confluent}))["ScoreRole"]
+    assert held[secret] == "secretsmanager:GetSecretValue"
+    assert not [resource for resource in held if ":glue:" in resource]
 
 
 def test_the_function_may_read_models_and_nobody_may_both_write_versions_and_move_channels(

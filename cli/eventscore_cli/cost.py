@@ -36,7 +36,13 @@ _count = click.IntRange(min=1)
 
 
 @click.command()
-@click.option("--events-per-month", type=click.FloatRange(min=1), default=100e6, show_default="100 million")
+@click.option(
+    "--events-per-month",
+    type=click.FloatRange(min=1),
+    default=100e6,
+    show_default="100 million",
+    help="How many events.",
+)
 @click.option(
     "--source", type=click.Choice(SOURCES), help="Where the events come from.  [default: each of them, side by side]"
 )
@@ -45,13 +51,21 @@ _count = click.IntRange(min=1)
 )
 @click.option("--window", type=click.IntRange(0, 300), default=1, show_default=True, help="Seconds to gather a batch.")
 @click.option("--memory", type=click.IntRange(128, 10_240), default=1769, show_default=True, help="MB of the function.")
-@click.option("--architecture", type=click.Choice(get_args(Architecture)), default="arm64", show_default=True)
-@click.option("--event-bytes", type=_count, default=700, show_default=True)
-@click.option("--answer-bytes", type=_count, default=250, show_default=True)
+@click.option(
+    "--architecture",
+    type=click.Choice(get_args(Architecture)),
+    default="arm64",
+    show_default=True,
+    help="Of the function.",
+)
+@click.option("--event-bytes", type=_count, default=700, show_default=True, help="Size of an event.")
+@click.option("--answer-bytes", type=_count, default=250, show_default=True, help="Size of an answer.")
 @click.option(
     "--sink-call-ms", type=_positive, default=8.0, show_default=True, help="One call of the sink, 10 answers."
 )
-@click.option("--cold-starts-per-day", type=click.FloatRange(min=0), default=50.0, show_default=True)
+@click.option(
+    "--cold-starts-per-day", type=click.FloatRange(min=0), default=50.0, show_default=True, help="New environments."
+)
 @click.option("--cold-start-ms", type=_positive, default=900.0, show_default=True, help="At one whole CPU.")
 @click.option(
     "--start",

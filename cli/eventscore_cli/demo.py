@@ -32,7 +32,13 @@ from eventscore_flights.source import FlightsUnavailable
     show_default=True,
     help="Execution environments of the function.",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("build/demo"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("build/demo"),
+    show_default=True,
+    help="Where the report goes.",
+)
 @click.option(
     "--store",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -15,7 +15,9 @@ from eventscore_cli.place import find_place, stack_option
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[MODEL] VERSION")
-@click.option("--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True)
+@click.option(
+    "--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True, help="The channel to move."
+)
 @store_option
 @stack_option
 @trusted_keys_option

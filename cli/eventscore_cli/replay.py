@@ -56,7 +56,13 @@ class _Moment(click.ParamType[datetime]):
     help="Only of this reason (several times for several).",
 )
 @click.option("--version", "versions", multiple=True, metavar="VERSION", help="Only what this version rejected.")
-@click.option("--source", "sources", multiple=True, type=click.Choice(["sqs", "kinesis", "kafka"]))
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    type=click.Choice(["sqs", "kinesis", "kafka"]),
+    help="Only what came from there.",
+)
 @click.option("--since", type=_Moment(), metavar="TIME", help="Only what failed then or later (UTC without an offset).")
 @click.option("--until", type=_Moment(), metavar="TIME", help="Only what failed before.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many events.")

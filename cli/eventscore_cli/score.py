@@ -33,7 +33,9 @@ _Message = tuple[int, bytes]
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", help="The model's name in the store. [default with --stack: its main model]")
 @click.option("--version", help="The version to score with. [default: the one that --channel points at]")
-@click.option("--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True)
+@click.option(
+    "--channel", type=click.Choice(CHANNEL_NAMES), default=LIVE, show_default=True, help="The channel to score with."
+)
 @click.option(
     "--output", type=click.File("wb", lazy=True), default="-", show_default="standard output", help="JSON Lines."
 )

@@ -9,163 +9,46 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from eventscore_training.config_fit import FitConfig
+from eventscore_training.config_grammar import Section, Share
+from eventscore_training.config_network import NetworkConfig
 from eventscore_training.config_steps import DistillConfig, PruneConfig
 from eventscore_training.errors import ConfigInvalid
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+__all__ = [
+    "FitConfig",
+    "NetworkConfig",
+    "QuantizationConfig",
+    "TrainingConfig",
+    "load_training_config",
+    "parse_training_config",
+]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NetworkConfig(_Section):
-    """The network: its kind and shape, how categories and numbers enter it, what stands between its layers.
-
-    ``kind``: ``mlp``; ``wide-and-deep`` (a linear model of the raw fields beside it); ``tabm``, an ensemble of ``members`` that
-    share their weights (arXiv 2410.24210); without ``adapt_inputs`` they scale what the first layer answers but not what goes in,
-    and it is computed once for all of them. ``min_count``: a category value with fewer training rows has no row of its own, it
-    trains the shared one. ``scaling``: ``standard`` (mean and deviation), ``robust`` (median and quartiles), ``quantile`` (to a
-    normal distribution). ``clip_at``: a scaled number z enters as z / sqrt(1 + (z / clip_at)^2), which never leaves +-clip_at
-    (smooth clipping: arXiv 2407.04491, section 3). ``number_embedding``: arXiv 2203.05556; ``bins`` belong to
-    ``piecewise-linear``, ``frequencies`` and ``frequency_scale`` (their deviation at first) to ``periodic``.
-    ``bottleneck``: the width in the middle of an anomaly model, whose layers are ``widths`` and then ``widths`` backwards (left out:
-    half of what it says, at most 32). ``initialisation``: ``auto`` is Xavier for tanh and He for the others.
-    """
-
-    kind: Literal["mlp", "wide-and-deep", "tabm"] = "mlp"
-    members: Annotated[int, Field(ge=2, le=64)] = 8
-    adapt_inputs: bool = True
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 128)
-    embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
-    min_count: Annotated[int, Field(ge=1)] = 20
-    scaling: Literal["standard", "robust", "quantile"] = "standard"
-    clip_at: Annotated[float, Field(gt=0, le=100)] = 3.0
-    number_embedding: Literal["none", "piecewise-linear", "periodic"] = "none"
-    number_embedding_width: Annotated[int, Field(ge=1, le=64)] = 8
-    bins: Annotated[int, Field(ge=2, le=256)] = 16
-    frequencies: Annotated[int, Field(ge=1, le=128)] = 16
-    frequency_scale: Annotated[float, Field(gt=0, le=10)] = 0.1
-    bottleneck: Annotated[int, Field(ge=1, le=4096)] | None = None
-    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh"] = "relu"
-    norm: Literal["none", "batch", "layer"] = "none"
-    initialisation: Literal["auto", "he", "xavier"] = "auto"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-    @model_validator(mode="after")
-    def _pairs_fit(self) -> Self:
-        _refuse_strays(
-            self,
-            {
-                "members": ("kind", ("tabm",)),
-                "adapt_inputs": ("kind", ("tabm",)),
-                "number_embedding_width": ("number_embedding", ("piecewise-linear", "periodic")),
-                "bins": ("number_embedding", ("piecewise-linear",)),
-                "frequencies": ("number_embedding", ("periodic",)),
-                "frequency_scale": ("number_embedding", ("periodic",)),
-            },
-        )
-        if self.initialisation == "he" and self.activation == "tanh":
-            raise ValueError(
-                "initialisation = 'he' is made for activations that drop negative values, and activation is 'tanh': "
-                "expected 'xavier' or 'auto'"
-            )
-        return self
-
-
-class FitConfig(_Section):
-    """How the network learns. ``loss``: ``auto`` fits the task: ``cross-entropy`` (binary, multiclass, multilabel), ``mse``
-    (regression, which also has ``mae``, ``huber`` and ``quantile``), ``reconstruction`` (anomaly). ``quantile``: what is predicted
-    instead of the mean; ``huber_delta``: from how many standard deviations on an error counts linearly. ``value_dropout`` of the
-    category values are taken for unseen, so the shared row learns.
-
-    ``schedule``: the learning rate rises over the first ``warm_up`` share of all steps, then stays (``constant``), is
-    multiplied by ``step_factor`` after every ``step_epochs`` (``step``), or falls to nothing (``cosine``). ``gradient_clip``:
-    the longest gradient, 0 for any. ``class_weights``: ``balanced`` lets all classes weigh the same; calibration mends the
-    probabilities that this moves. ``seeds``: how many networks are trained; the best on the validation table is kept.
-    ``sanity``: first let a copy learn 128 rows by heart, and stop where it cannot. Training stops early when ``patience``
-    evaluations in a row (``evaluations_per_epoch`` in each epoch) did not improve ``select_by`` on the validation table (``auto``: what the
-    loss stands for); the best weights are kept. ``precision``: ``auto`` is bfloat16 on a GPU that has it, else float32.
-    ``compile``: torch.compile; ``auto`` uses it for long fits on CUDA. ``device_memory_bytes``: what the encoded training table
-    may take on the device; a larger one is streamed (left out: half of a GPU's free memory, anything on a CPU).
-    """
-
-    loss: Literal["auto", "cross-entropy", "mse", "mae", "huber", "quantile", "reconstruction"] = "auto"
-    quantile: Share = 0.5
-    huber_delta: Annotated[float, Field(gt=0, le=100)] = 1.0
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
-    batch_size: Annotated[int, Field(ge=1)] = 1024
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    embedding_weight_decay: Annotated[float, Field(ge=0)] = 1e-1
-    schedule: Literal["cosine", "constant", "step"] = "cosine"
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    step_epochs: Annotated[int, Field(ge=1)] = 2
-    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    gradient_clip: Annotated[float, Field(ge=0)] = 1.0
-    class_weights: Literal["none", "balanced"] = "none"
-    value_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    evaluations_per_epoch: Annotated[int, Field(ge=1, le=100)] = 4
-    patience: Annotated[int, Field(ge=1)] = 8
-    select_by: Literal[
-        "auto",
-        "log_loss",
-        "roc_auc",
-        "pr_auc",
-        "accuracy",
-        "macro_f1",
-        "rmse",
-        "mae",
-        "pinball_loss",
-        "reconstruction_error",
-    ] = "auto"
-    seeds: Annotated[int, Field(ge=1, le=20)] = 1
-    sanity: bool = True
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["auto", "never", "always"] = "auto"
-    device_memory_bytes: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _pairs_fit(self) -> Self:
-        _refuse_strays(
-            self,
-            {
-                "quantile": ("loss", ("quantile",)),
-                "huber_delta": ("loss", ("huber",)),
-                "momentum": ("optimizer", ("sgd",)),
-                "step_epochs": ("schedule", ("step",)),
-                "step_factor": ("schedule", ("step",)),
-            },
-        )
-        return self
-
-
-def _refuse_strays(section: _Section, owners: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
-    """A key that the chosen kind does not read is a mistake, unless it says what is the default anyway."""
-    for key, (owner, values) in owners.items():
-        chosen = getattr(section, owner)
-        if chosen not in values and getattr(section, key) != type(section).model_fields[key].default:
-            readers = " or ".join(repr(value) for value in values)
-            raise ValueError(f"{key} belongs to {owner} = {readers}, and {owner} is {chosen!r}: nothing would read it")
-
-
-class QuantizationConfig(_Section):
+class QuantizationConfig(Section):
     """Which int8 recipes are tried (`quantization_search`): ``auto`` tries each, a name only that one.
 
     No recipe is begun after ``budget_s`` seconds, except the first.
     """
 
-    weights: Literal["auto", "per-channel", "per-tensor"] = "auto"
-    ranges: Literal["auto", "min-max", "percentile", "entropy"] = "auto"
-    float_layers: Literal["auto"] | tuple[str, ...] = "auto"
-    budget_s: Annotated[float, Field(gt=0)] = 120.0
+    weights: Literal["auto", "per-channel", "per-tensor"] = Field(
+        default="auto", description="Scales of the weights; `auto` tries both."
+    )
+    ranges: Literal["auto", "min-max", "percentile", "entropy"] = Field(
+        default="auto", description="How the activations' ranges are found; `auto` tries each."
+    )
+    float_layers: Literal["auto"] | tuple[str, ...] = Field(
+        default="auto",
+        description="Layers that stay in float, by their nodes' names; `auto` chooses where no whole int8 graph keeps the gates.",
+    )
+    budget_s: Annotated[float, Field(gt=0)] = Field(
+        default=120.0, description="No further recipe is begun after so many seconds."
+    )
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """A whole job: the contract, the tables, the network.
 
     Tables: either ``train``, ``validation`` and ``test``, one file each; or one ``table`` that is split by the event's time,
@@ -173,25 +56,32 @@ class TrainingConfig(_Section):
     Files are Parquet or CSV (by their suffix). ``limits`` are sentences for the report: what the model cannot know.
     """
 
-    contract: Path
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
-    table: Path | None = None
-    validation_from: datetime | None = None
-    test_from: datetime | None = None
-    validation_share: Share | None = None
-    test_share: Share | None = None
-    runs: Path = Path("runs")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    calibration: Literal["auto", "none", "temperature", "vector", "platt", "isotonic"] = "auto"
-    limits: tuple[str, ...] = ()
-    network: NetworkConfig = NetworkConfig()
-    fit: FitConfig = FitConfig()
-    distill: DistillConfig | None = None
-    prune: PruneConfig | None = None
-    quantization: QuantizationConfig = QuantizationConfig()
+    contract: Path = Field(description="The contract's file.")
+    train: Path | None = Field(
+        default=None,
+        description="The table to learn from, Parquet or CSV. With `validation` and `test`, or instead of the three `table`.",
+    )
+    validation: Path | None = Field(default=None, description="The table to choose by.")
+    test: Path | None = Field(default=None, description="The table to judge by.")
+    table: Path | None = Field(default=None, description="One table, split by the event's time.")
+    validation_from: datetime | None = Field(default=None, description="Where the validation part begins.")
+    test_from: datetime | None = Field(default=None, description="Where the test part begins.")
+    validation_share: Share | None = Field(default=None, description="Or its share of the rows, before the test part.")
+    test_share: Share | None = Field(default=None, description="And that of the test part, at the end.")
+    runs: Path = Field(default=Path("runs"), description="Where runs are left.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Of all random numbers; on a CPU the same seed and tables make the same bytes."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto` is CUDA where there is one.")
+    calibration: Literal["auto", "none", "temperature", "vector", "platt", "isotonic"] = Field(
+        default="auto", description="Of the score, on held-out rows; `auto` takes the best that fits the task."
+    )
+    limits: tuple[str, ...] = Field(default=(), description="Sentences for the report: what the model cannot know.")
+    network: NetworkConfig = Field(default=NetworkConfig(), description="The section `[network]`.")
+    fit: FitConfig = Field(default=FitConfig(), description="The section `[fit]`.")
+    distill: DistillConfig | None = Field(default=None, description="The section `[distill]`.")
+    prune: PruneConfig | None = Field(default=None, description="The section `[prune]`.")
+    quantization: QuantizationConfig = Field(default=QuantizationConfig(), description="The section `[quantization]`.")
 
     @model_validator(mode="after")
     def _steps_fit_the_network(self) -> Self:

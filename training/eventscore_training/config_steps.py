@@ -13,8 +13,12 @@ class PruneConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    members: Annotated[int, Field(ge=1, le=64)] | None = None
-    units: Annotated[float, Field(gt=0, le=1)] = 1.0
+    members: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None, description="Of a `tabm`: how many members are kept."
+    )
+    units: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Share of each hidden layer's units that is kept."
+    )
 
     def problem(self, kind: str, members: int) -> str | None:
         """Why this does not fit a network of that kind, if it does not."""
@@ -35,12 +39,22 @@ class DistillConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    members: Annotated[int, Field(ge=2, le=64)] = 32
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = (256, 256)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    seeds: Annotated[int, Field(ge=1, le=20)] = 1
-    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
-    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    members: Annotated[int, Field(ge=2, le=64)] = Field(
+        default=32, description="Members of the teacher, an ensemble over the same encoding."
+    )
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = Field(
+        default=(256, 256), description="Its hidden layers."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.1, description="Its dropout.")
+    seeds: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=1, description="How many teachers; their probabilities are averaged."
+    )
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="Epochs of each; those of the fit if left out."
+    )
+    weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5, description="The network learns this share of the teacher's answer, and the rest of the label."
+    )
 
     def problem(self, kind: str, members: int, widths: Sequence[int]) -> str | None:
         """Why this does not fit a network of that kind and shape, if it does not."""

@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eventscore.contract import CategoryFeature, Contract
+from eventscore.contract import Contract
+from eventscore.contract_features import CategoryFeature
 from eventscore_training.config import NetworkConfig
 from eventscore_training.knots import middle_ranks, spread_knots
 from eventscore_training.table import Table, numbers_of

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eventscore.contract import Contract, NumberFeature
+from eventscore.contract import Contract
+from eventscore.contract_features import NumberFeature
 from eventscore_training.inference import run_graph
 from eventscore_training.table import Table
 

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eventscore.contract import BooleanFeature, CategoryFeature, Contract, Feature, NumberFeature
+from eventscore.contract import Contract
+from eventscore.contract_features import BooleanFeature, CategoryFeature, Feature, NumberFeature
 from eventscore_training.column_checks import Broken, as_numbers, refuse
 from eventscore_training.errors import TableInvalid
 from eventscore_training.labels import Part, Truth, read_truth

@@ -11,12 +11,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from eventscore.contract_fallback import FallbackSection
+from eventscore.contract_features import BooleanFeature, CategoryFeature, Feature, NumberFeature
 from eventscore.contract_gates import Gates, GroupGates, SliceGates, gates_beside_the_task
 from eventscore.contract_grammar import (
-    FLOAT32_MAX,
     DecisionName,
     FieldName,
     Finite,
@@ -29,7 +29,7 @@ from eventscore.contract_label import LabelSection, label_beside_the_task
 from eventscore.contract_problems import problems_of
 from eventscore.errors import ContractInvalid
 from eventscore.fallback_fit import fallback_beside_the_contract
-from eventscore.served_contract import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, ServedContract, ServedFeature
+from eventscore.served_contract import DEFAULT_MAX_BYTES, ServedContract, ServedFeature
 
 CONTRACT_FORMAT = 1
 
@@ -37,9 +37,9 @@ CONTRACT_FORMAT = 1
 class ModelSection(Section):
     """``[model]``: which model this is and what it answers."""
 
-    name: Name
-    task: Task
-    description: str = ""
+    name: Name = Field(description="The model's name, and its folder in the store.")
+    task: Task = Field(description="What is learned, and what an answer says.")
+    description: str = Field(default="", description="For the report and the schema.")
 
 
 class EventSection(Section):
@@ -48,70 +48,23 @@ class EventSection(Section):
     ``max_bytes`` bounds the size of a message. ``extra_fields`` says what becomes of fields that the contract does not name.
     """
 
-    id: FieldName
-    time: FieldName | None = None
-    rollout_key: FieldName | None = None
-    max_bytes: Annotated[int, Field(ge=2, le=6_000_000)] = DEFAULT_MAX_BYTES
-    extra_fields: Literal["ignore", "refuse"] = "ignore"
-
-
-class NumberFeature(Section):
-    """A JSON number. ``missing = "median"`` fills a gap with the training median and tells the network that it was one."""
-
-    type: Literal["number"]
-    min: Finite = -FLOAT32_MAX
-    max: Finite = FLOAT32_MAX
-    missing: Literal["refuse", "median"] = "refuse"
-    unit: str = ""
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _bounds_do_not_cross(self) -> Self:
-        if self.min >= self.max:
-            raise ValueError(f"the bounds cross: expected min < max, got min = {self.min:g} and max = {self.max:g}")
-        return self
-
-
-class BooleanFeature(Section):
-    """JSON ``true`` or ``false``; the graph sees 1 or 0."""
-
-    type: Literal["boolean"]
-    missing: Literal["refuse", "median"] = "refuse"
-    description: str = ""
-
-
-class CategoryFeature(Section):
-    """A non-empty JSON string.
-
-    A value that training did not see shares a learned row (``unseen = "shared"``), a gap has its own (``missing = "own"``).
-    """
-
-    type: Literal["category"]
-    values: tuple[Annotated[str, StringConstraints(min_length=1)], ...] | None = Field(default=None, min_length=1)
-    max_length: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MAX_LENGTH
-    missing: Literal["refuse", "own"] = "refuse"
-    unseen: Literal["shared", "refuse"] = "shared"
-    description: str = ""
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _from_toml_array(cls, values: object) -> object:
-        return list_as_tuple(values)
-
-    @model_validator(mode="after")
-    def _values_fit(self) -> Self:
-        if self.unseen == "refuse" and self.values is None:
-            raise ValueError('unseen = "refuse" needs the list of values that are accepted: values = ["...", "..."]')
-        for value in self.values or ():
-            if len(value) > self.max_length:
-                raise ValueError(f"value {value!r} is longer than max_length = {self.max_length}")
-        if self.values is not None and len(set(self.values)) < len(self.values):
-            twice = sorted({value for value in self.values if self.values.count(value) > 1})
-            raise ValueError(f"values names {', '.join(map(repr, twice))} more than once")
-        return self
-
-
-Feature = Annotated[NumberFeature | CategoryFeature | BooleanFeature, Field(discriminator="type")]
+    id: FieldName = Field(
+        description="The field that identifies an event: a string of 1 to 256 characters or a 64-bit integer. Comes back with the score."
+    )
+    time: FieldName | None = Field(
+        default=None,
+        description="The field with the event's time, RFC 3339 with an offset. One training table is split by it.",
+    )
+    rollout_key: FieldName | None = Field(
+        default=None, description="The field by which a canary chooses its events; may be a feature or the id."
+    )
+    max_bytes: Annotated[int, Field(ge=2, le=6_000_000)] = Field(
+        default=DEFAULT_MAX_BYTES, description="A larger message is rejected before it is parsed."
+    )
+    extra_fields: Literal["ignore", "refuse"] = Field(
+        default="ignore",
+        description='What becomes of fields that the contract does not name; `"refuse"` rejects the event.',
+    )
 
 
 class Decision(Section):
@@ -120,23 +73,31 @@ class Decision(Section):
     The costs say what an event in this band costs when it turns out positive or negative; only the report of a version reads them.
     """
 
-    name: DecisionName
-    start: Annotated[float, Field(alias="from", allow_inf_nan=False)]
-    cost_if_positive: Finite | None = None
-    cost_if_negative: Finite | None = None
+    name: DecisionName = Field(description="The band's name, which an answer carries.")
+    start: Annotated[float, Field(alias="from", allow_inf_nan=False)] = Field(
+        description="The lowest score of the band. The first starts at 0 (of a regression: anywhere), the others ascend."
+    )
+    cost_if_positive: Finite | None = Field(
+        default=None, description="What an event in the band costs when it turns out positive, for the report."
+    )
+    cost_if_negative: Finite | None = Field(default=None, description="What it costs when it turns out negative.")
 
 
 class Contract(Section):
     """A whole, consistent contract. Read one with :func:`load_contract` or :func:`parse_contract`."""
 
-    format: int
-    model: ModelSection
-    event: EventSection
-    features: dict[FieldName, Feature] = Field(min_length=1)
-    label: LabelSection | None = None
-    decisions: tuple[Decision, ...] = ()
-    fallback: FallbackSection | None = None
-    gates: Gates = Gates()
+    format: int = Field(description="1, the format of the file.")
+    model: ModelSection = Field(description="The section `[model]`.")
+    event: EventSection = Field(description="The section `[event]`.")
+    features: dict[FieldName, Feature] = Field(
+        min_length=1, description="A section `[features.<field>]` for each, whose order is that of the graph's columns."
+    )
+    label: LabelSection | None = Field(
+        default=None, description="The section `[label]`; only an anomaly model may do without."
+    )
+    decisions: tuple[Decision, ...] = Field(default=(), description="Sections `[[decisions]]`: the bands of the score.")
+    fallback: FallbackSection | None = Field(default=None, description="The section `[fallback]`.")
+    gates: Gates = Field(default=Gates(), description="The section `[gates]`.")
 
     @field_validator("format", mode="before")
     @classmethod

@@ -16,12 +16,20 @@ _Positive = Annotated[Finite, Field(gt=0)]
 class SliceGates(Section):
     """``[gates.slices]``: the worst slice of the test part, by the values of each field, must still reach this."""
 
-    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)]
-    min_roc_auc: _Share | None = None
-    max_calibration_error: _PositiveShare | None = None
-    max_rmse: _Positive | None = None
-    max_mae: _Positive | None = None
-    min_rows: Annotated[int, Field(ge=1)] = 200
+    fields: Annotated[tuple[FieldName, ...], Field(min_length=1)] = Field(
+        description="Features, or other columns of the tables, that are cut by value; numbers into quarters."
+    )
+    min_roc_auc: _Share | None = Field(
+        default=None, description="Least ROC-AUC of the worst slice. Not for regression."
+    )
+    max_calibration_error: _PositiveShare | None = Field(
+        default=None, description="Largest calibration error of the worst slice. Binary, multiclass, multilabel."
+    )
+    max_rmse: _Positive | None = Field(default=None, description="Largest RMSE of the worst slice. Regression.")
+    max_mae: _Positive | None = Field(
+        default=None, description="Largest mean absolute error of the worst slice. Regression."
+    )
+    min_rows: Annotated[int, Field(ge=1)] = Field(default=200, description="A slice with fewer events is not judged.")
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -35,36 +43,77 @@ class GroupGates(Section):
     ``field`` may be any column of the test table, also one that is no feature.
     """
 
-    field: FieldName
-    decision: DecisionName
-    max_rate_difference: _Share | None = None
-    max_true_positive_rate_difference: _Share | None = None
-    max_false_positive_rate_difference: _Share | None = None
-    min_rows: Annotated[int, Field(ge=1)] = 200
+    field: FieldName = Field(description="The feature, or other column of the tables, that makes the groups.")
+    decision: DecisionName = Field(description="Events in this band or above it are chosen.")
+    max_rate_difference: _Share | None = Field(
+        default=None, description="How far the groups' shares of chosen events may lie apart."
+    )
+    max_true_positive_rate_difference: _Share | None = Field(
+        default=None, description="The same among the positives. Binary, and anomaly with a label."
+    )
+    max_false_positive_rate_difference: _Share | None = Field(
+        default=None, description="The same among the negatives. Binary, and anomaly with a label."
+    )
+    min_rows: Annotated[int, Field(ge=1)] = Field(default=200, description="A group with fewer events is not judged.")
 
 
 class Gates(Section):
     """``[gates]``: what a version must reach before it may be published. A gate that is left out is not checked."""
 
-    min_roc_auc: _Share | None = None
-    min_pr_auc: _Share | None = None
-    min_accuracy: _Share | None = None
-    min_macro_f1: _Share | None = None
-    min_r2: Annotated[Finite, Field(le=1)] | None = None
-    max_log_loss: _Positive | None = None
-    max_calibration_error: _PositiveShare | None = None
-    max_rmse: _Positive | None = None
-    max_mae: _Positive | None = None
-    max_pinball_loss: _Positive | None = None
-    max_int8_auc_loss: _PositiveShare | None = None
-    max_int8_rmse_increase: _Positive | None = None
-    max_int8_row_difference: _Positive | None = None
-    max_size_bytes: Annotated[int, Field(gt=0)] | None = None
-    max_latency_us: _Positive | None = None
-    not_worse_than_live: bool = False
-    live_tolerance: _Share = 0.0
-    slices: SliceGates | None = None
-    groups: GroupGates | None = None
+    min_roc_auc: _Share | None = Field(
+        default=None,
+        description="Least ROC-AUC of the int8 graph; of several classes or labels the mean of each against the rest. Not for regression.",
+    )
+    min_pr_auc: _Share | None = Field(
+        default=None, description="Least area under precision and recall, in the same way. Not for regression."
+    )
+    min_accuracy: _Share | None = Field(default=None, description="Multiclass: least share of right classes.")
+    min_macro_f1: _Share | None = Field(
+        default=None, description="Multiclass, multilabel: least mean F1 over classes or labels."
+    )
+    min_r2: Annotated[Finite, Field(le=1)] | None = Field(
+        default=None, description="Regression: least share of the variance that is explained."
+    )
+    max_log_loss: _Positive | None = Field(
+        default=None, description="Largest log loss. Binary, multiclass, multilabel."
+    )
+    max_calibration_error: _PositiveShare | None = Field(
+        default=None, description="Largest expected calibration error over 15 bins. Binary, multiclass, multilabel."
+    )
+    max_rmse: _Positive | None = Field(
+        default=None, description="Regression: largest root of the mean squared error, in the label's unit."
+    )
+    max_mae: _Positive | None = Field(
+        default=None, description="Regression: largest mean absolute error, in the label's unit."
+    )
+    max_pinball_loss: _Positive | None = Field(
+        default=None, description="Regression, where a quantile is learned: largest pinball loss."
+    )
+    max_int8_auc_loss: _PositiveShare | None = Field(
+        default=None, description="ROC-AUC that int8 may cost. Not for regression."
+    )
+    max_int8_rmse_increase: _Positive | None = Field(
+        default=None, description="Regression: by what share int8 may raise the RMSE."
+    )
+    max_int8_row_difference: _Positive | None = Field(
+        default=None, description="How far int8 may move any single score, in the score's unit."
+    )
+    max_size_bytes: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Largest size of the version's files together."
+    )
+    max_latency_us: _Positive | None = Field(
+        default=None,
+        description="Most microseconds per event at a batch of 100, the graph alone on one thread of the machine that trains.",
+    )
+    not_worse_than_live: bool = Field(
+        default=False, description="No worse than the live version on the same test set, in the task's main figures."
+    )
+    live_tolerance: _Share = Field(
+        default=0.0,
+        description="How much worse than the live version is still let through; of an RMSE or pinball loss a share.",
+    )
+    slices: SliceGates | None = Field(default=None, description="The section `[gates.slices]`.")
+    groups: GroupGates | None = Field(default=None, description="The section `[gates.groups]`.")
 
 
 _PROBABILITY = frozenset({"min_roc_auc", "min_pr_auc", "max_log_loss", "max_calibration_error", "max_int8_auc_loss"})

@@ -33,14 +33,24 @@ class LabelSection(Section):
     reaches ``threshold``. ``min``, ``max`` and ``unit`` belong to the number that a regression predicts.
     """
 
-    field: FieldName | None = None
-    fields: Annotated[tuple[FieldName, ...], Field(min_length=2)] | None = None
-    positive: bool | int | str = True
-    classes: Annotated[tuple[Class, ...], Field(min_length=2)] | None = None
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    min: Finite | None = None
-    max: Finite | None = None
-    unit: str = ""
+    field: FieldName | None = Field(default=None, description="The column with the truth (all tasks but multilabel).")
+    fields: Annotated[tuple[FieldName, ...], Field(min_length=2)] | None = Field(
+        default=None, description="Multilabel: a column for each label."
+    )
+    positive: bool | int | str = Field(
+        default=True, description="The value that counts as 1 (binary, multilabel, known anomalies)."
+    )
+    classes: Annotated[tuple[Class, ...], Field(min_length=2)] | None = Field(
+        default=None, description="Multiclass: the values, in the order of the score's columns."
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="Multilabel: an answer names the labels whose score reaches it."
+    )
+    min: Finite | None = Field(
+        default=None, description="Regression: the least value, which no row may leave and no score does."
+    )
+    max: Finite | None = Field(default=None, description="Regression: the largest value.")
+    unit: str = Field(default="", description="Regression: for the report and the schema.")
 
     @field_validator("positive", mode="before")
     @classmethod

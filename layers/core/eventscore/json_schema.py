@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventscore.contract import BooleanFeature, CategoryFeature, Contract, Feature, NumberFeature
+from eventscore.contract import Contract
+from eventscore.contract_features import BooleanFeature, CategoryFeature, Feature, NumberFeature
 from eventscore.contract_grammar import FLOAT32_MAX
 from eventscore.decoding import ID_MAX_LENGTH
 

@@ -87,6 +87,13 @@ def test_nothing_in_the_stack_is_paid_by_the_hour(stack: dict[str, Any]) -> None
     assert [name for name, made in stack["Resources"].items() if by_the_hour.match(made["Type"])] == []
 
 
+def test_training_can_be_switched_off_again_and_what_is_kept_stays_guarded(stack: dict[str, Any]) -> None:
+    [repository] = properties(stack, "AWS::ECR::Repository").values()
+    assert repository["EmptyOnDelete"] is True, "CloudFormation does not delete a repository with images in it"
+    kept = {name for name, made in stack["Resources"].items() if made.get("DeletionPolicy") == "Retain"}
+    assert kept == {"TrainingBucket", "TrainingBucketPolicy", "SigningKey"}
+
+
 def test_nothing_starts_a_training_or_moves_a_channel_unless_it_is_asked_for(stack: dict[str, Any]) -> None:
     defaults = {name: parameter.get("Default") for name, parameter in stack["Parameters"].items()}
     assert (defaults["Schedule"], defaults["StartOnMarker"], defaults["StartOnEvent"]) == ("", "false", "false")

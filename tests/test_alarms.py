@@ -36,6 +36,8 @@ ALL_SOURCES = {
     "EventQueueName": "events",
     "EventDeadLetterQueueName": "dead",
     "StreamFailureQueueName": "failures",
+    "RejectQueueName": "rejects",
+    "SinkQueueName": "scores",
     "EventStreamName": "stream",
     "EnableKafka": "true",
     "MskClusterName": "brokers",

@@ -113,6 +113,7 @@ RIGHTS: dict[str, dict[str, str]] = {
             ("<RejectQueue.Arn>", "<EventDeadLetterQueue.Arn>", "<StreamFailureQueue.Arn>"),
             "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage",
         ),
+        "<SinkQueue.Arn>": "sqs:GetQueueAttributes",
         "<EventQueue.Arn>": "sqs:GetQueueAttributes sqs:SendMessage",
         "<EventStream.Arn>": (
             "kinesis:DescribeStreamSummary kinesis:GetRecords kinesis:GetShardIterator kinesis:ListShards kinesis:PutRecords"

@@ -391,6 +391,26 @@ def test_a_deleted_stack_leaves_its_models_and_nothing_else(whole: Stand) -> Non
     assert len(kept) == sum(path.is_file() for path in MODEL_STORE.rglob("*"))
 
 
+def test_the_training_stack_is_made_but_for_batch(stand: Stand) -> None:
+    parameters = {
+        "Model": "flight-delay",
+        "ModelBucketName": stand["ModelBucketName"],
+        "TrustedKeys": trusted_key(),
+        "VpcId": "vpc-1",
+        "SubnetIds": "subnet-1",
+    }
+    training = stand.deployer.deploy("training", parameters, "stacks/training.yaml")
+    assert set(training.left_out.values()) == {
+        "AWS::Batch::ComputeEnvironment",
+        "AWS::Batch::JobDefinition",
+        "AWS::Batch::JobQueue",
+    }
+    machine = stand.aws.client("stepfunctions").describe_state_machine(
+        stateMachineArn=training.outputs["StateMachineArn"]
+    )
+    assert machine["status"] == "ACTIVE"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_emulator_listens_on_loopback_only_and_leaves_no_process_behind(stand: Stand) -> None:
     started = below(os.getpid())

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from conftest import ROOT
+from eventscore.signing import Ed25519Signer
 from eventscore_cli import costing
 from eventscore_cli.costing import Assumptions, Load, Measured, Setting, bill, cheapest, read_measured
 from eventscore_cli.main import cli
 from eventscore_cli.price_file import read_prices
+from metric_names import FUNCTION, MODEL, lines_of_the_function, of_alarm, of_filters, of_lines
+from stack_template import Stack
 
 SHIPPED = Path(costing.__file__).parent
 PRICES = read_prices(SHIPPED / "prices" / "us-east-1.toml")
@@ -149,6 +153,30 @@ def test_a_queue_gathers_more_than_ten_only_within_a_second_or_more() -> None:
     assert not Setting("sqs", 100, 0, 1769, "arm64").allowed
     moved = costing.with_source(Setting("kinesis", 100, 0, 1769, "arm64"), "sqs")
     assert (moved.source, moved.window_s, moved.allowed) == ("sqs", 1, True)
+
+
+def test_metrics_alarms_and_dashboards_are_as_many_as_the_stacks_have(tmp_path: Path, signer: Ed25519Signer) -> None:
+    """Of a stack with a queue."""
+    of_sqs = {"FunctionName": FUNCTION, "Model": MODEL, "EventQueueName": "q", "EventDeadLetterQueueName": "d"}
+    alarms = Stack(ROOT / "stacks" / "alarms.yaml", of_sqs)
+    given = Assumptions()
+    looked_at = [of_alarm(each) for each in alarms.resources("AWS::CloudWatch::Alarm").values()]
+    assert given.alarm_metrics == sum(map(len, looked_at))
+    assert given.composite_alarms == len(alarms.resources("AWS::CloudWatch::CompositeAlarm"))
+    dashboards = Stack(ROOT / "stacks" / "dashboards.yaml", {"FunctionName": FUNCTION, "Model": MODEL})
+    assert given.dashboards == len(dashboards.resources("AWS::CloudWatch::Dashboard"))
+    wanted = {
+        "model": {MODEL},
+        "source": {"sqs"},
+        "reason": {"not_json", "missing_field", "out_of_bounds"},
+        "error": set(),
+    }
+    written = [
+        each
+        for each in of_lines(lines_of_the_function(tmp_path, signer))
+        if all(value in wanted.get(name, {value}) for name, value in each.dimensions)
+    ]
+    assert given.metrics == len(written) + len(of_filters(alarms))
 
 
 def run(*arguments: str) -> Result:

@@ -21,6 +21,7 @@ from eventscore.artifact import Artifact
 from eventscore.baseline import Baseline, parse_baseline
 from eventscore.columns import Table
 from eventscore.contract import parse_contract
+from eventscore.decision_bands import band_of
 from eventscore.drift_watch import ROWS_THAT_WAIT, DriftWatch
 from eventscore.errors import BaselineInvalid, SketchesDiffer
 from eventscore.scorer import VersionScorer
@@ -251,3 +252,19 @@ def changed(change: Any) -> bytes:
 def test_a_baseline_that_cannot_be_counted_with_says_why(raw: bytes, said: str) -> None:
     with pytest.raises(BaselineInvalid, match=said):
         parse_baseline(raw, "small/versions/v1/baseline.json", CONTRACT)
+
+
+def test_a_score_on_the_border_of_two_decisions_is_counted_where_it_is_decided() -> None:
+    bands = [("low", 0.0), ("middle", 0.25), ("high", 0.5)]
+    decisions = "".join(f'[[decisions]]\nname = "{name}"\nfrom = {start}\n' for name, start in bands)
+    toml = CLASSES.replace("multiclass", "binary").replace('classes = ["a", "b"]', "") + decisions
+    contract = parse_contract(toml.encode(), "bands")
+    one_below = np.nextafter(np.float32(0.5), np.float32(0))
+    scores = np.array([0.0, 0.25, one_below, 0.5, 1.0], np.float32)
+    document = build_baseline(pl.DataFrame({"amount": [1.0]}), contract, scores, scores)
+    of = DriftWatch("bands", "v", contract, parse_baseline(json.dumps(document).encode(), "b", contract), BEGAN)
+    of.observe(Table({"numbers": np.ones((5, 1))}, [], []), scores)
+    sketch = of.take(ENDED)
+    assert sketch is not None
+    decided = [band_of(score, bands) for score in scores.tolist()]
+    assert sketch.decisions == {name: decided.count(name) for name, _ in bands} == {"low": 1, "middle": 2, "high": 2}

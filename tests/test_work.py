@@ -17,6 +17,7 @@ import small_model
 from eventscore.artifact import Artifact, load_artifact
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.delivery.sqs import SqsSink
+from eventscore.drift_watch import DriftWatch
 from eventscore.function import ScoreFunction
 from eventscore.service import ScoringService
 from eventscore.signing import Ed25519Signer, Ed25519Verifier
@@ -24,6 +25,7 @@ from eventscore.store.folder import FolderStore
 from eventscore.store.objects import MAX_OBJECT_BYTES, StoredObject
 from eventscore.store.versions import ModelVersions
 from eventscore.telemetry import Telemetry
+from test_sketch import BASELINE
 from test_sources import sqs
 
 BASE = 640
@@ -44,12 +46,13 @@ class Sink:
 
 
 class Function:
-    """The function with the small model, and sinks that count."""
+    """The function with the small model and its drift sketch, and sinks that count."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.sink, self.rejects = Sink(), Sink()
         service = ScoringService(self.sink, self.rejects, lambda: datetime(2026, 11, 21, tzinfo=UTC))
-        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}))
+        watch = DriftWatch(artifact.model, artifact.version, artifact.contract, BASELINE, 0.0)
+        self._function = ScoreFunction.of(artifact, service, Telemetry(artifact.model, {}), watch)
 
     def __call__(self, invocation: Any) -> None:
         assert self._function(invocation, None) == {"batchItemFailures": []}
@@ -161,8 +164,8 @@ def test_an_event_costs_few_calls_of_the_interpreter(function: Function) -> None
     def calls(records: int) -> int:
         return calls_of(lambda: function(batches[records]))
 
-    # In 3.11: the body's encode, the record, and the message with its attributes; decoding, columns and answers are loops in C.
-    assert per_event(calls) < 6.5
+    # In 3.11 the body's encode, and no more: decoding, columns, answers, messages and the sketch are loops in C.
+    assert per_event(calls) < 2
 
 
 def test_an_event_in_flight_holds_few_objects_and_a_delivered_one_none(function: Function) -> None:
@@ -179,7 +182,7 @@ def test_an_event_in_flight_holds_few_objects_and_a_delivered_one_none(function:
             return function.sink.blocks - before
 
         # Its bytes, its decoded fields, its answer, its message: at most so many blocks while it is delivered.
-        assert per_event(held) < 11
+        assert per_event(held) < 8
         before = sys.getallocatedblocks()
         for _ in range(20):
             function(batches[BASE])

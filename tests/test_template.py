@@ -484,6 +484,20 @@ def test_nested_stacks_are_given_parameters_that_they_have_and_all_that_they_nee
     assert made == {"Alarms", "Dashboards"}, "training costs nothing until somebody asks for it"
 
 
+def test_the_dead_letters_of_an_existing_queue_are_watched_where_they_are_named(template: dict[str, Any]) -> None:
+    arns = {name: f"arn:aws:sqs:us-east-1:123456789012:{name}" for name in ("theirs", "dead")}
+
+    def watched(**parameters: str) -> set[str]:
+        resources = Stack(template, **parameters).resources
+        return {
+            resources[name]["Properties"]["Parameters"]["EventDeadLetterQueueName"] for name in ("Alarms", "Dashboards")
+        }
+
+    assert watched() == {"<EventDeadLetterQueue.QueueName>"}
+    assert watched(SqsQueueArn=arns["theirs"]) == {""}
+    assert watched(SqsQueueArn=arns["theirs"], SqsDeadLetterQueueArn=arns["dead"]) == {"dead"}
+
+
 def test_what_people_need_of_a_nested_stack_is_an_output_of_the_stack(template: dict[str, Any]) -> None:
     outputs = Stack(template, EnableTraining="true").outputs
     told = re.findall(r"<(\w+)\.Outputs\.(\w+)>", str(outputs))

@@ -353,6 +353,7 @@ def test_every_combination_can_be_made_and_names_only_what_is_made(
         ({"StreamBatchWindowSeconds": "0"}, "StreamBatchSize may be 10 at most"),
         ({"SqsMinimumPollers": "1"}, "at least 2 provisioned pollers"),
         ({"KafkaSchemaRegistryUri": "arn", "KafkaMinimumPollers": "0"}, "KafkaMinimumPollers must be 1 at least"),
+        ({"SqsDeadLetterQueueArn": "arn:aws:sqs:us-east-1:123456789012:dead"}, "SqsDeadLetterQueueArn is that of"),
         ({"EnableTraining": "true", "TrainingVpcId": "vpc-1"}, "must say where the machines run"),
         ({"VpcSubnetIds": "subnet-1"}, "must be given together"),
         ({"VpcSecurityGroupIds": "sg-1"}, "must be given together"),

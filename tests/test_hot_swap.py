@@ -536,6 +536,28 @@ def test_a_snapshot_holds_the_model_and_a_restored_one_catches_up_before_its_fir
     assert warm.scored(function) == ["v2", "v2"]
 
 
+def test_what_an_old_snapshot_loads_at_each_start_is_no_channel_that_moves(
+    warm: Warm, hooks: tuple[list[Any], list[Any]], emitted: Emitted
+) -> None:
+    """Alarms are held back while ModelLoaded says that a channel was moved (stacks/alarms.yaml)."""
+
+    def moves() -> list[str]:
+        return [line["version"] for line in emitted() if "ModelLoaded" in line]
+
+    function = warm.start(**SNAP_START)
+    call(hooks[0])
+    warm.publish("v2", bias=0.5)
+    moves()
+    call(hooks[1])
+    assert warm.scored(function) == ["v2", "v2"]
+    assert moves() == []
+    warm.publish("v3", bias=0.7)
+    warm.now += 61
+    warm.scored(function)
+    assert warm.scored(function) == ["v3", "v3"]
+    assert moves() == ["v3"]
+
+
 def test_a_restored_snapshot_serves_what_it_holds_where_the_store_is_away(
     warm: Warm, hooks: tuple[list[Any], list[Any]], emitted: Emitted
 ) -> None:

@@ -192,6 +192,7 @@ class ScoreFunction:
         """Catch up on what happened since the snapshot was taken, which may be weeks ago. Never raises."""
         import random
 
+        self._telling.restoring()
         for watch in self._sketches.watches:
             watch.began = self._sketches.clock()
         random.seed()  # every environment of this snapshot would wait the same random times
@@ -200,9 +201,7 @@ class ScoreFunction:
         for live in self._models.held():
             live.look_at_once()
         self._refresh(None, _RESTORE_PATIENCE_S)
-        for live in self._models.held():
-            if live.serving is not None:
-                self._telling.restored(live.serving)
+        self._telling.restored(live.serving for live in self._models.held())
 
     def _batch(self, invocation: Any, time_left: TimeLeft) -> Any:
         source = recognise(invocation)

@@ -164,9 +164,21 @@ class Telemetry:
         told = {"error": name, "reason": str(error), "version": version, "serving": serving}
         self._log("error", "model not loaded", extra={**told, "retry_in_s": retry_in_s})
 
-    def model_loaded(self, version: str, replaced: str | None, parts_ms: Mapping[str, float], signed_by: str) -> None:
-        """A version answers from now on, in an environment that was warm; ``replaced`` did before, None where nobody did."""
-        self._emit({}, {"ModelLoaded": (COUNT, 1), **_age(version)}, version=version, replaced=replaced)
+    def model_loaded(
+        self,
+        version: str,
+        replaced: str | None,
+        parts_ms: Mapping[str, float],
+        signed_by: str,
+        *,
+        moved: bool = True,
+    ) -> None:
+        """A version answers from now on; ``replaced`` did before, None where nobody did.
+
+        ``moved``: in an environment that was warm, so that a channel was moved. Without it there is a log line only.
+        """
+        if moved:
+            self._emit({}, {"ModelLoaded": (COUNT, 1), **_age(version)}, version=version, replaced=replaced)
         parts = {name: round(value, 3) for name, value in parts_ms.items()}
         told = {"version": version, "replaced": replaced, "parts_ms": parts, "signed_by": signed_by}
         self._log("info", "model loaded", extra=told)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class Telling:
     def __init__(self, telemetry: Callable[[str], Telemetry], news: deque[ModelNews]) -> None:
         self._telemetry = telemetry
         self._news = news
+        self._is_restoring = False
 
     def batch(
         self,
@@ -73,10 +74,20 @@ class Telling:
             if scorer.is_rule:
                 telemetry.fallback("direct", scored)
 
-    def restored(self, scorer: Scorer) -> None:
-        """The environment was started from its snapshot, and ``scorer`` answers in it."""
-        with _whatever_cannot_be_told():
-            self._telemetry(scorer.model).restored(scorer.version)
+    def restoring(self) -> None:
+        """The environment starts from its snapshot: what is loaded until it is ``restored`` is not counted as a channel that moved.
+
+        An old snapshot loads a newer version at each start, for weeks; pages that a roll-out holds back would be held back for as long.
+        """
+        self._is_restoring = True
+
+    def restored(self, scorers: Iterable[Scorer | None]) -> None:
+        """The environment was started from its snapshot, and ``scorers`` answer in it."""
+        self._is_restoring = False
+        for scorer in scorers:
+            if scorer is not None:
+                with _whatever_cannot_be_told():
+                    self._telemetry(scorer.model).restored(scorer.version)
 
     def news(self) -> None:
         """What models have left since."""
@@ -106,7 +117,8 @@ class Telling:
                 total = {} if ready is None else {"total": ready}
                 telemetry.cold_start(news.version, {**parts, **total}, news.signed_by)
             case VersionLoaded():
-                telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by)
+                moved = not self._is_restoring
+                telemetry.model_loaded(news.version, news.replaced, news.parts_ms, news.signed_by, moved=moved)
             case NotWatched():
                 telemetry.not_watched(news.error, news.version, news.retry_in_s)
             case RuleAnswers():

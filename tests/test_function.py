@@ -144,6 +144,21 @@ def test_a_source_without_partial_batch_responses_gets_an_error_in_place_of_one(
     assert function(sqs(GOOD.decode()), None) == {"batchItemFailures": [{"itemIdentifier": "m-0"}]}
 
 
+def test_a_version_is_replaced_though_a_sink_that_is_down_fails_every_invocation(
+    stack: Stack, signer: Ed25519Signer
+) -> None:
+    now = [1_763_720_100.0]
+    environment = {**stack.environment, "EVENTSCORE_WHOLE_BATCHES": "kafka"}
+    function = ScoreFunction.from_environment(environment, clock=lambda: now[0])
+    stack.sqs.delete_queue(QueueUrl=stack.sink)
+    small_model.publish(open_store("s3://models/store"), signer, "v2")
+    now[0] += 1000
+    with pytest.raises(RecordsReturned):
+        function(kafka({"t-0": [GOOD]}), None)
+    [answer] = function([small_model.EVENT], None)
+    assert answer["version"] == "v2"
+
+
 def test_a_reject_queue_that_fails_returns_the_poison(stack: Stack) -> None:
     function = stack.function()
     stack.sqs.delete_queue(QueueUrl=stack.rejects)

@@ -28,7 +28,7 @@ def drawn(*values: MetricValues) -> dict[str, Panel]:
 
 def test_the_body_is_the_one_that_cloudformation_would_make() -> None:
     of_the_stack = stack()
-    made = of_the_stack.resources("AWS::CloudWatch::Dashboard")["OnCallDashboard"]["DashboardBody"]
+    made = of_the_stack.of_type("AWS::CloudWatch::Dashboard")["OnCallDashboard"]["DashboardBody"]
     values = {
         "Model": MODEL,
         "ServiceName": SERVICE,
@@ -48,7 +48,7 @@ def test_the_body_is_the_one_that_cloudformation_would_make() -> None:
 def test_every_metric_panel_of_the_dashboard_is_drawn_in_its_order() -> None:
     (body,) = [
         json.loads(made["DashboardBody"])
-        for name, made in stack(Model=MODEL).resources("AWS::CloudWatch::Dashboard").items()
+        for name, made in stack(Model=MODEL).of_type("AWS::CloudWatch::Dashboard").items()
         if name == "OnCallDashboard"
     ]
     titles = [widget["properties"]["title"] for widget in body["widgets"] if widget["type"] == "metric"]

@@ -254,6 +254,23 @@ def test_a_baseline_that_cannot_be_counted_with_says_why(raw: bytes, said: str) 
         parse_baseline(raw, "small/versions/v1/baseline.json", CONTRACT)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e-3, 1e9, 1e30])
+def test_numbers_of_every_size_have_bins_that_the_function_can_count_in(scale: float) -> None:
+    amounts = np.random.default_rng(9).random(500) * scale
+    part = table(500).with_columns(amount=pl.Series(amounts))
+    document = build_baseline(part, CONTRACT, SCORES, SCORES)
+    bins = parse_baseline(json.dumps(document).encode(), "baseline.json", CONTRACT).numbers["amount"]
+    assert bins.counts == (25,) * 20
+    assert _histogram(amounts, np.array(bins.edges))["counts"] == list(bins.counts), "as written, so counted"
+
+
+def test_borders_that_cannot_be_told_apart_are_one() -> None:
+    part = table(500).with_columns(amount=pl.Series(1e9 + np.arange(500) // 12 * 2.0**-23))
+    document = build_baseline(part, CONTRACT, SCORES, SCORES)
+    bins = parse_baseline(json.dumps(document).encode(), "baseline.json", CONTRACT).numbers["amount"]
+    assert sum(bins.counts) == 500
+
+
 def test_a_score_on_the_border_of_two_decisions_is_counted_where_it_is_decided() -> None:
     bands = [("low", 0.0), ("middle", 0.25), ("high", 0.5)]
     decisions = "".join(f'[[decisions]]\nname = "{name}"\nfrom = {start}\n' for name, start in bands)

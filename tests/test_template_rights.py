@@ -249,7 +249,7 @@ def test_the_function_may_read_models_and_nobody_may_both_write_versions_and_mov
         assert {name: keys for name, keys in writing.items() if keys} == {
             "PublishVersions": ["<ModelBucket.Arn>/*/versions/*"],
             "MoveChannels": ["<ModelBucket.Arn>/*/channels.json"],
-        "OperateStack": ["<ModelBucket.Arn>/_replays/*"],
+            "OperateStack": ["<ModelBucket.Arn>/_replays/*"],
         }
 
 

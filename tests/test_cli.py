@@ -371,6 +371,7 @@ def test_versions_names_the_one_that_is_not_trusted(run: Run, store: Path, small
         (("train", "nowhere.toml"), "nowhere.toml"),
         (("demo",), "is no checkout of eventscore"),
         (("local-stack",), "is no checkout of eventscore"),
+        (("sam-local",), "is no checkout of eventscore"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

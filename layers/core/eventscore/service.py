@@ -72,7 +72,7 @@ class ScoringService:
         """
         batch = _Batch(self, scorer, source, records, time_left, lanes)
         affordable = self._affordable(len(records), time_left)
-        outcomes = self._score(scorer, records if affordable == len(records) else records[:affordable], batch.now)
+        outcomes = self._score(scorer, records, affordable, batch.now)
         if held_back:
             batch.returned.update(dict.fromkeys(held_back, HELD_BACK.reason))
         if len(outcomes) < len(records):
@@ -108,11 +108,16 @@ class ScoringService:
         seconds = time_left.seconds()
         return count if seconds > 2 * self._event_s * count else int(seconds / (2 * self._event_s))
 
-    def _score(self, scorer: Scorer, records: Sequence[Record], now: datetime) -> list[Outcome]:
+    def _score(self, scorer: Scorer, whole: Sequence[Record], count: int, now: datetime) -> list[Outcome]:
+        """Score the first ``count`` of ``whole``, a batch."""
+        records = whole if count == len(whole) else whole[:count]
         began = self._stopwatch()
         outcomes = scorer.score([record.payload for record in records], now)
         if len(records) >= _MEASURABLE:
             self._event_s = (self._stopwatch() - began) / len(records)
+        elif 0 < len(records) < len(whole):
+            # Cut short for what was measured once: without another look each batch would be, for as long as the environment lives.
+            self._event_s = min(self._event_s, (self._stopwatch() - began) / len(records))
         return outcomes
 
 

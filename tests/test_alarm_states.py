@@ -24,8 +24,8 @@ from metric_names import MODEL, NAMED
 from test_alarms import alarms
 
 STACK = alarms()
-ALARMS = STACK.resources("AWS::CloudWatch::Alarm")
-COMPOSITES = STACK.resources("AWS::CloudWatch::CompositeAlarm")
+ALARMS = STACK.of_type("AWS::CloudWatch::Alarm")
+COMPOSITES = STACK.of_type("AWS::CloudWatch::CompositeAlarm")
 
 
 def says(name: str, **data: Series) -> str:
@@ -81,7 +81,7 @@ def test_the_windows_of_the_budget_are_those_of_the_workbook() -> None:
 
 
 def test_another_objective_moves_the_burn() -> None:
-    loose = alarms(AvailabilitySloPercent="99").resources("AWS::CloudWatch::Alarm")
+    loose = alarms(AvailabilitySloPercent="99").of_type("AWS::CloudWatch::Alarm")
     data: dict[str, Series] = {"received": [10_000], "returned": [200]}
     assert (state(ALARMS["Burn1Hour"], data), state(loose["Burn1Hour"], data)) == ("ALARM", "OK")
 
@@ -271,9 +271,9 @@ def test_what_the_function_writes_sets_the_alarm_off_in_an_emulated_cloudwatch(
 @pytest.mark.timeout(120)
 def test_a_composite_alarm_goes_off_with_its_children_in_an_emulated_cloudwatch(cloudwatch: Any) -> None:
     children = {name: put(cloudwatch, name) for name in ("ChannelMove", "CodeDeployment")}
-    text = STACK.resources("AWS::CloudWatch::CompositeAlarm")["RollOutUnderWay"]["AlarmRule"]
+    text = STACK.of_type("AWS::CloudWatch::CompositeAlarm")["RollOutUnderWay"]["AlarmRule"]
     for name, called in children.items():
-        text = text.replace(f'ALARM("{name}")', f'ALARM("{called}")')
+        text = text.replace(f'ALARM("<{name}>")', f'ALARM("{called}")')
     cloudwatch.put_composite_alarm(AlarmName="roll-out", AlarmRule=text)
     for moved, deployed in (("OK", "OK"), ("ALARM", "OK"), ("OK", "ALARM"), ("OK", "OK")):
         for name, value in (("ChannelMove", moved), ("CodeDeployment", deployed)):

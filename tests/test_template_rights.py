@@ -38,6 +38,8 @@ EVERYTHING = {
 BUCKET, OBJECTS, MAIN_MODEL = "<ModelBucket.Arn>", "<ModelBucket.Arn>/*", "<ModelBucket.Arn>/flight-delay/*"
 KAFKA = "arn:aws:kafka:us-east-1:123456789012"
 LOGS = "logs:CreateLogStream logs:PutLogEvents"
+MAPPINGS = "arn:<AWS::Partition>:lambda:<AWS::Region>:<AWS::AccountId>:event-source-mapping:*"
+DEPLOYMENTS = "arn:<AWS::Partition>:codedeploy:<AWS::Region>:<AWS::AccountId>:deploymentgroup:<AWS::StackName>-*"
 KEY = {KEY_ARN: "kms:Decrypt kms:GenerateDataKey"}
 READ_MODELS = {OBJECTS: "s3:GetObject", BUCKET: "s3:ListBucket"}
 INTERFACES = (
@@ -86,9 +88,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         MAIN_MODEL: "s3:GetObject",
         BUCKET: "s3:ListBucket",
         "<ScoreFunction.Arn>:*": "lambda:InvokeFunction",
-        "arn:<AWS::Partition>:codedeploy:<AWS::Region>:<AWS::AccountId>:deploymentgroup:<AWS::StackName>-*": (
-            "codedeploy:PutLifecycleEventHookExecutionStatus"
-        ),
+        DEPLOYMENTS: ("codedeploy:PutLifecycleEventHookExecutionStatus"),
         KEY_ARN: "kms:Decrypt",
     },
     "WarmUpFunctionRole": {
@@ -101,19 +101,25 @@ RIGHTS: dict[str, dict[str, str]] = {
     "MoveChannels": {"<ModelBucket.Arn>/*/channels.json": "s3:PutObject", **READ_MODELS, **KEY},
     "ReadModels": {**READ_MODELS, KEY_ARN: "kms:Decrypt"},
     "OperateStack": {
-        "<AWS::StackId>": "cloudformation:DescribeStacks",
+        "<AWS::StackId>": "cloudformation:DescribeStacks cloudformation:ListStackResources",
         "<ScoreLogGroup.Arn>": "logs:FilterLogEvents logs:StartQuery",
-        "<ScoreFunction.Arn>": "lambda:GetAlias lambda:GetFunctionConfiguration lambda:InvokeFunction",
-        "<ScoreFunction.Arn>:live": "lambda:GetAlias lambda:GetFunctionConfiguration lambda:InvokeFunction",
+        **dict.fromkeys(
+            ("<ScoreFunction.Arn>", "<ScoreFunction.Arn>:live"),
+            "lambda:GetAlias lambda:GetFunctionConfiguration lambda:GetProvisionedConcurrencyConfig lambda:InvokeFunction",
+        ),
+        MAPPINGS: "lambda:GetEventSourceMapping",
+        DEPLOYMENTS: "codedeploy:GetDeployment codedeploy:ListDeployments",
+        **READ_MODELS,
+        "<ModelBucket.Arn>/_replays/*": "s3:PutObject",
         **dict.fromkeys(
             ("<RejectQueue.Arn>", "<EventDeadLetterQueue.Arn>", "<StreamFailureQueue.Arn>"),
             "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage",
         ),
-        "<EventQueue.Arn>": "sqs:GetQueueAttributes sqs:SendMessage",
+        "<EventQueue.Arn>": "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:SendMessage",
         "<EventStream.Arn>": (
             "kinesis:DescribeStreamSummary kinesis:GetRecords kinesis:GetShardIterator kinesis:ListShards kinesis:PutRecords"
         ),
-        "*": "cloudwatch:DescribeAlarms cloudwatch:GetMetricData logs:GetQueryResults",
+        "*": "cloudwatch:DescribeAlarms cloudwatch:GetMetricData cloudwatch:GetMetricStatistics logs:GetQueryResults",
         **KEY,
     },
 }
@@ -128,18 +134,24 @@ WILDCARDS = {
         "xray:PutTelemetryRecords": "X-Ray has no resources",
         "cloudwatch:DescribeAlarms": "asked for all alarms in one call",
         "cloudwatch:GetMetricData": "metrics have no resource",
+        "cloudwatch:GetMetricStatistics": "metrics have no resource",
         "logs:GetQueryResults": "a query's id is all that it takes",
     },
     OBJECTS: {"s3:GetObject": "models, of the stack's own bucket"},
     MAIN_MODEL: {"s3:GetObject": "the files of the model that the function scores with"},
     "<ModelBucket.Arn>/*/versions/*": {"s3:PutObject": "a version's name is made when it is published"},
     "<ModelBucket.Arn>/*/channels.json": {"s3:PutObject": "of every model"},
+    "<ModelBucket.Arn>/_replays/*": {"s3:PutObject": "a journal has an object for each event"},
+    MAPPINGS: {"lambda:GetEventSourceMapping": "of this function alone, by the condition: a mapping's name is a UUID"},
     "<ScoreFunction.Arn>:*": {"lambda:InvokeFunction": "its versions: each deployment has another"},
     "arn:aws:glue:us-east-1:123456789012:schema/events/*": dict.fromkeys(
         ("glue:GetRegistry", "glue:GetSchemaVersion"), "the schemas of one registry"
     ),
-    "arn:<AWS::Partition>:codedeploy:<AWS::Region>:<AWS::AccountId>:deploymentgroup:<AWS::StackName>-*": {
-        "codedeploy:PutLifecycleEventHookExecutionStatus": "SAM's names begin with the stack's; naming them would make a circle"
+    DEPLOYMENTS: {
+        **dict.fromkeys(
+            ("codedeploy:GetDeployment", "codedeploy:ListDeployments"), "SAM's names begin with the stack's"
+        ),
+        "codedeploy:PutLifecycleEventHookExecutionStatus": "SAM's names begin with the stack's; naming them would make a circle",
     },
 }
 """Every star in a resource, and why."""
@@ -237,6 +249,7 @@ def test_the_function_may_read_models_and_nobody_may_both_write_versions_and_mov
         assert {name: keys for name, keys in writing.items() if keys} == {
             "PublishVersions": ["<ModelBucket.Arn>/*/versions/*"],
             "MoveChannels": ["<ModelBucket.Arn>/*/channels.json"],
+            "OperateStack": ["<ModelBucket.Arn>/_replays/*"],
         }
 
 

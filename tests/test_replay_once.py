@@ -284,6 +284,38 @@ def test_parts_that_are_left_of_a_record_that_was_sent_are_removed_and_others_ar
     assert stored.sent() == []
 
 
+@given(lengths=st.lists(st.integers(60, 200), min_size=1, max_size=4), data=st.data())
+def test_a_message_that_cannot_be_deleted_leaves_the_first_part_which_tells_whose_it_is(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    stored, held = filled(lengths, told_twice=False)
+    every = [message for messages in held.values() for message in messages]
+    stored.undeletable = data.draw(st.sets(st.sampled_from(every), min_size=1))
+    account = run(stored)
+    assert account is not None
+    assert account.not_removed > 0
+    for messages in held.values():
+        left = [message for message in messages if message in stored.queues["rejects"]]
+        assert not left or messages[0] in left
+    stored.undeletable = set()
+    again = run(stored)
+    assert again is not None
+    assert stored.queues["rejects"] == {}
+    assert Counter(stored.sent()) == Counter(list(held))
+
+
+def test_behind_what_is_in_doubt_its_group_waits_in_the_next_run_too() -> None:
+    stored = Stored()
+    for number in range(3):
+        stored.put("rejects", f"{number}", Attributes={"SentTimestamp": "0", "MessageGroupId": "g"})
+    more = {"target": "events.fifo", "reader": DeadLetterReader()}
+    run(stored, None, lambda _body: "lost with its answer", **more)
+    run(stored, **more)
+    assert stored.sent("events.fifo") == [], "nothing overtakes what may not have arrived"
+    run(stored, doubtful="send", **more)
+    assert stored.sent("events.fifo") == ["0", "1", "2"]
+
+
 def test_the_identity_of_a_record_is_that_of_its_first_part_and_no_other_record_has_it() -> None:
     def identity(payload: bytes | None, origin: str = "o", source: str = "sqs") -> str:
         return Event(source, origin, payload, NOW, "reason").identity

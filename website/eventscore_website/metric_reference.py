@@ -71,6 +71,7 @@ _SAMPLES: Final[Mapping[str, Any]] = {
     "serving": None,
     "retry_in_s": 1.0,
     "replaced": None,
+    "moved": True,
     "origin": "contract.toml",
     "answers": 1,
     "sketch": {},

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from alarm_rules import rule, state
+from cloudformation import Stack, load
 from conftest import ROOT
 from eventscore.telemetry import Telemetry
 from eventscore_local.emf import MetricForwarder
@@ -183,6 +184,23 @@ def test_scores_have_moved_only_where_there_are_enough_of_them() -> None:
         states = {"ScoreShifted": "ALARM", "ScoreTraffic": says("ScoreTraffic", SketchedEvents=events)}
         assert rule(COMPOSITES["ScoreMovedAlarm"]["AlarmRule"], states) == verdict
     assert rule(COMPOSITES["ScoreMovedAlarm"]["AlarmRule"], {"ScoreShifted": "OK", "ScoreTraffic": "ALARM"}) == "OK"
+
+
+def test_what_lies_too_long_in_any_queue_opens_a_ticket_before_sqs_throws_it_away() -> None:
+    day = 86_400
+    queues = ("rejected", "dead", "givenup", "answers")
+    for queue in queues:
+        assert says("AboutToExpireAlarm", **{queue: [7.1 * day]}) == "ALARM"
+        assert says("AboutToExpireAlarm", **{queue: [6.9 * day]}) == "OK"
+    assert says("AboutToExpireAlarm", **{queue: [None] for queue in queues}) == "OK"
+    retention_s = {
+        name: queue["MessageRetentionPeriod"]
+        for name, queue in Stack(load(ROOT / "template.yaml"), EnableKinesis="true").of_type("AWS::SQS::Queue").items()
+    }
+    in_the_queue_of_events_s = retention_s.pop("EventQueue")
+    most_days = load(ROOT / "stacks" / "alarms.yaml")["Parameters"]["MaximumWaitDays"]["MaxValue"]
+    assert len(retention_s) == 4
+    assert all(most_days * day + in_the_queue_of_events_s < kept_s for kept_s in retention_s.values())
 
 
 # -- roll-outs

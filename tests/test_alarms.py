@@ -36,6 +36,8 @@ ALL_SOURCES = {
     "EventQueueName": "events",
     "EventDeadLetterQueueName": "dead",
     "StreamFailureQueueName": "failures",
+    "RejectQueueName": "rejects",
+    "SinkQueueName": "scores",
     "EventStreamName": "stream",
     "EnableKafka": "true",
     "MskClusterName": "brokers",
@@ -244,6 +246,23 @@ def test_topics_are_made_where_none_are_given_and_are_encrypted_with_a_key_that_
     given = alarms(PageTopicArn="arn:page", TicketTopicArn="arn:ticket")
     assert given.of_type("AWS::SNS::Topic") == given.of_type("AWS::KMS::Key") == {}
     assert {to for alarm in acting(given).values() for to in alarm["AlarmActions"]} == {"arn:page", "arn:ticket"}
+
+
+def test_alarms_may_publish_to_each_topic_and_eventbridge_may_write_to_the_one_log(stack: Stack) -> None:
+    (topics,) = stack.of_type("AWS::SNS::TopicPolicy").values()
+    (publish,) = topics["PolicyDocument"]["Statement"]
+    # SNS takes a policy for a topic only if it speaks of that topic.
+    assert (topics["Topics"], publish["Resource"]) == (["<PageTopic>", "<TicketTopic>"], "*")
+    (logs,) = stack.of_type("AWS::Logs::ResourcePolicy").values()
+    (write,) = json.loads(logs["PolicyDocument"])["Statement"]
+    assert write == {
+        "Effect": "Allow",
+        "Principal": {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]},
+        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": "<CodeDeploymentLog.Arn>",
+    }, (
+        "docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html: no condition on who creates the stream"
+    )
 
 
 def test_the_main_stack_gives_its_nested_stacks_what_they_ask_for() -> None:

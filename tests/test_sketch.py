@@ -169,6 +169,18 @@ def test_what_waits_to_be_counted_and_what_unseen_values_take_is_bounded(small_a
     assert len(sketch.categories["country"].counts) == len(COUNTRIES)
 
 
+@pytest.mark.parametrize(("max_length", "waits"), [(12, 511), (256, 511), (10_000, 203)])
+def test_the_larger_a_row_may_be_the_fewer_wait(small_artifact: Artifact, max_length: int, waits: int) -> None:
+    toml = small_model.CONTRACT_TOML.replace("max_length = 12", f"max_length = {max_length}")
+    contract = parse_contract(toml.replace("max_bytes = 2000", "max_bytes = 60000").encode(), "large rows")
+    of = DriftWatch("small", "v1", contract, BASELINE, BEGAN)
+    decoded, seen = small_artifact.decoder.decode_all([small_model.message()]), 0
+    for _ in range(ROWS_THAT_WAIT):
+        of.observe(decoded.table, SCORES[:1])
+        seen = max(seen, of._waiting_rows)
+    assert (seen, of.events) == (waits, ROWS_THAT_WAIT)
+
+
 def test_a_sketch_that_cannot_be_made_ends_the_watch_and_costs_no_event(small_artifact: Artifact) -> None:
     scorer, of = VersionScorer(small_artifact), watch()
     of._of_values.append(of._of_values[0])

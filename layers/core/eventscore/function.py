@@ -32,7 +32,7 @@ from eventscore.routing import Router
 from eventscore.scorer import NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import HOLD_MS, is_direct, is_warm_up, recognise
-from eventscore.sources.source import behind
+from eventscore.sources.source import behind, item_failures
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.telling import Sketches, Telling
@@ -174,7 +174,8 @@ class ScoreFunction:
         try:
             return self._batch(invocation, TimeLeft.of(context))
         finally:  # also where it comes again: what brings it back may last for hours
-            self._tell_sketches()
+            if self._sketches.watches:
+                self._telling.sketches(self._sketches)
             self._refresh(context)
 
     def load_all(self) -> None:
@@ -234,12 +235,13 @@ class ScoreFunction:
                 result = self._service.process(scorer, source.name, own, time_left, own_lanes, held_back)
                 by_rule = scorer.is_rule
             self._telling.batch(model, source.name, version, own, result, began, by_rule=by_rule)
-            returned |= {positions[position]: reason for position, reason in result.returned.items()}
+            if result.returned:
+                returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
         if returned and source.name in self._whole_batches:
             raise RecordsReturned(source.name, len(returned), len(records), tuple(sorted(set(returned.values()))))
-        return source.response(invocation, returned)
+        return source.response(invocation, returned) if returned else item_failures(())
 
     def _warm(self) -> dict[str, Any]:
         """What is loaded: the first model, and where there are several, each that answers now."""
@@ -285,8 +287,8 @@ class ScoreFunction:
         if context is not None:
             patience_s = min(patience_s, context.get_remaining_time_in_millis() / 1000 - _RESERVE_S)
         if patience_s > 0:
-            self._refresher.start()
-            self._refresher.wait(patience_s)
+            if self._refresher.start():
+                self._refresher.wait(patience_s)
             if self._news:
                 self._telling.news()
 
@@ -294,5 +296,4 @@ class ScoreFunction:
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
     from eventscore.service import BatchResult
 
-    reason = type(error).__name__
-    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
+    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), type(error).__name__))

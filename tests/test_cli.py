@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from eventscore.function import ScoreFunction
 from eventscore.manifest import BASELINE, REPORT, GoldenTolerance
 from eventscore.signing import Ed25519Signer, Ed25519Verifier
 from eventscore.store.versions import ModelVersions
+from eventscore_cli import local_stack
 from eventscore_cli.main import cli, main
+from eventscore_local.errors import EmulatorFailed
 from eventscore_training.run import RunReport, write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -413,6 +416,46 @@ def test_a_local_stack_that_cannot_be_is_not_begun(
     ended = run("local-stack", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
+
+
+class _Emulator:
+    last_output = "Killed"
+
+    def __init__(self, *, is_running: bool) -> None:
+        self.is_running = is_running
+
+
+class _Metrics:
+    def __init__(self, then: Callable[[], object]) -> None:
+        self._lines = iter(["a line of the function"])
+        self._then = then
+
+    def collect(self) -> list[str]:
+        if line := next(self._lines, None):
+            return [line]
+        self._then()
+        return []
+
+
+def _unanswered() -> None:
+    raise OSError("no answer")
+
+
+def test_a_local_stack_whose_emulator_ends_by_itself_says_so_and_another_fault_is_told_as_it_is() -> None:
+    with pytest.raises(EmulatorFailed, match="ended by itself, and the stack with it. It wrote:\nKilled"):
+        local_stack._follow(_Emulator(is_running=False), _Metrics(_unanswered))  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="no answer"):
+        local_stack._follow(_Emulator(is_running=True), _Metrics(_unanswered))  # type: ignore[arg-type]
+
+
+def test_a_local_stack_ends_by_sigterm_as_by_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    local_stack._follow(
+        _Emulator(is_running=True),  # type: ignore[arg-type]
+        _Metrics(lambda: signal.raise_signal(signal.SIGTERM)),  # type: ignore[arg-type]
+    )
+    assert capsys.readouterr().out == "a line of the function\n\nthe stack is gone\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bucket_that_nobody_answers_for_is_no_traceback(

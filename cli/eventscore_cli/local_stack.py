@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,11 @@ import click
 from eventscore.errors import SettingsInvalid
 from eventscore.settings import TRUSTED_KEYS
 from eventscore_cli.options import STACK_CONFIGURATION, stack_trusted_keys
+from eventscore_local.errors import EmulatorFailed
 
 if TYPE_CHECKING:
     from eventscore_local.deployment import Deployment
+    from eventscore_local.deployment_metrics import StackMetrics
     from eventscore_local.ministack import Ministack
 
 _COLLECT_EVERY_S = 1.0
@@ -86,16 +89,30 @@ def command(name: str, parameters: tuple[str, ...], store: Path, environment_fil
         environment_file.parent.mkdir(parents=True, exist_ok=True)
         environment_file.write_text("\n".join(_exports(aws)) + "\n", encoding="utf-8")
         click.echo("\n".join(_told(deployment, environment_file)))
-        metrics = StackMetrics(aws, deployment)
         try:
-            while True:
-                for line in metrics.collect():
-                    click.echo(line)
-                time.sleep(_COLLECT_EVERY_S)
-        except KeyboardInterrupt:
-            click.echo("\nthe stack is gone")
+            _follow(aws, StackMetrics(aws, deployment))
         finally:
             environment_file.unlink(missing_ok=True)
+
+
+def _follow(aws: Ministack, metrics: StackMetrics) -> None:
+    """Show what the function writes until Ctrl-C or SIGTERM. Raises ``EmulatorFailed`` where the emulator ends by itself."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            for line in metrics.collect():
+                click.echo(line)
+            time.sleep(_COLLECT_EVERY_S)
+    except KeyboardInterrupt:
+        click.echo("\nthe stack is gone")
+    except Exception:
+        if aws.is_running:
+            raise
+        raise EmulatorFailed(
+            f"the emulator ended by itself, and the stack with it. It wrote:\n{aws.last_output}"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parameter(text: str) -> tuple[str, str]:

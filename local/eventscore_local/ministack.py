@@ -63,6 +63,16 @@ class Ministack:
             return None
         return Path(self._scratch.name) / "ministack-tls" / "server.crt"  # under TMPDIR, where it puts it
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and not ended by itself."""
+        return self._process is not None and self._process.is_running
+
+    @property
+    def last_output(self) -> str:
+        """The last lines that it wrote, for error messages."""
+        return self._process.last_output if self._process else ""
+
     def client(self, service: str) -> Any:
         """A boto3 client of this AWS, with room for 32 threads. Clients may be shared between threads."""
         import boto3  # 100 ms that only callers who ask for a client should pay

@@ -172,7 +172,8 @@ class ScoreFunction:
                 answer |= hold(invocation, TimeLeft.of(context))
             return answer
         response = self._batch(invocation, TimeLeft.of(context))
-        self._tell_sketches()
+        if self._sketches.watches:
+            self._telling.sketches(self._sketches)
         self._refresh(context)
         return response
 

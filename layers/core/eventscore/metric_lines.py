@@ -36,10 +36,11 @@ class MetricLines:
         units: Mapping[str, str],
         metadata: Mapping[str, Any],
         summed_over: Collection[str] = (),
+        whole: Collection[str] = (),
     ) -> MetricDocument:
         """A document whose metrics are written again and again, with the same dimensions and metadata.
 
-        ``units`` names the metrics. ``metadata`` is searchable in the log and is no dimension. The dimensions ``summed_over`` are left
+        ``units`` names the metrics, ``whole`` those whose values are integers; the others' are floats. ``metadata`` is searchable in the log and is no dimension. The dimensions ``summed_over`` are left
         out in a second set: CloudWatch sums no metric over a dimension by itself, and an alarm cannot search for what to sum.
         """
         # As Powertools orders them: the service comes last.
@@ -53,10 +54,13 @@ class MetricLines:
             "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
         }
         head = {"_aws": {"Timestamp": _HERE, "CloudWatchMetrics": [definition]}, **named, **metadata}
-        values = {name: [_HERE] for name in units}
+        values = {name: [_WHOLE_HERE if name in whole else _HERE] for name in units}
         # What is the same in every line is encoded once; what changes are numbers, which need no escapes.
         text = msgspec.json.encode(head | values).decode().replace("%", "%%")
-        return MetricDocument(text.replace(msgspec.json.encode(_HERE).decode(), "%s"), enabled=self._enabled)
+        # All numbers are written as floats, as Powertools does. To make one of an integer would take as long as the rest.
+        for stands, number in ((_HERE, "%s"), (_WHOLE_HERE, "%d.0")):
+            text = text.replace(msgspec.json.encode(stands).decode(), number)
+        return MetricDocument(text + "\n", enabled=self._enabled)
 
     def write(
         self,
@@ -67,7 +71,7 @@ class MetricLines:
     ) -> None:
         """One document. ``metrics`` names unit and value."""
         units = {name: unit for name, (unit, _) in metrics.items()}
-        self.document(dimensions, units, metadata, summed_over).write([value for _, value in metrics.values()])
+        self.document(dimensions, units, metadata, summed_over).write([float(value) for _, value in metrics.values()])
 
 
 class MetricDocument:
@@ -81,11 +85,12 @@ class MetricDocument:
         """One line with these values, in the order of the units."""
         if self._enabled:
             # One call: a line that is written in two may have another one in its midst.
-            sys.stdout.write(self._text % (time.time_ns() // 1_000_000, *map(float, values)) + "\n")
+            sys.stdout.write(self._text % (time.time_ns() // 1_000_000, *values))
 
 
 _HERE = "\x00a number\x00"
-"""Stands for a number until there is one. Neither Lambda nor CloudWatch lets a name or a version hold such a character."""
+_WHOLE_HERE = "\x00an integer\x00"
+"""Stand for a number until there is one. Neither Lambda nor CloudWatch lets a name or a version hold such a character."""
 
 
 def _enabled(environment: Mapping[str, str]) -> bool:

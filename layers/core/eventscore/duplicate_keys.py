@@ -51,7 +51,9 @@ class DuplicateKeys:
             marks -= 2 * list(map(type, map(id_of, rows))).count(int)
         if self._numbers is not None:
             few = len(rows) <= _FEW
-            absent = list(chain.from_iterable(map(self._numbers, rows))).count(ABSENT) if few else table.absent_numbers()
+            absent = (
+                list(chain.from_iterable(map(self._numbers, rows))).count(ABSENT) if few else table.absent_numbers()
+            )
             marks -= 2 * absent
         if table.gaps:
             marks -= 2 * len(table.gaps) + 2 * table.gaps.count(ABSENT_CATEGORY)

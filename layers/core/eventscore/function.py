@@ -172,8 +172,7 @@ class ScoreFunction:
                 answer |= hold(invocation, TimeLeft.of(context))
             return answer
         response = self._batch(invocation, TimeLeft.of(context))
-        if self._sketches.watches:
-            self._telling.sketches(self._sketches)
+        self._tell_sketches()
         self._refresh(context)
         return response
 
@@ -297,5 +296,4 @@ class ScoreFunction:
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
     from eventscore.service import BatchResult
 
-    reason = type(error).__name__
-    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
+    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), type(error).__name__))

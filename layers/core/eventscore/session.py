@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from eventscore.contract import AnyContract
 
 _OUTPUTS = ["score"]
+_RUN = ort.RunOptions()
+"""The defaults, which `run` would make anew for each run."""
 _ONNX_TYPES = {"numbers": "tensor(double)", "categories": "tensor(string)"}
 
 
@@ -78,7 +80,7 @@ class ScoringSession:
 
     def score(self, columns: Columns) -> npt.NDArray[np.float32]:
         """Scores, float32: one per row ``[n]``, or a column for each of the contract's ``outputs`` ``[n, outputs]``."""
-        scores: npt.NDArray[np.float32] = self._run(_OUTPUTS, columns, None)[0]
+        scores: npt.NDArray[np.float32] = self._run(_OUTPUTS, columns, _RUN)[0]
         return scores
 
 

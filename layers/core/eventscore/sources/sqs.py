@@ -22,7 +22,9 @@ class SqsSource:
             return list(map(Record, map(str.encode, map(_BODY, messages)), map(_MESSAGE_ID, messages)))
         except UnicodeEncodeError:
             # A lone surrogate is kept as it is, so that the decoder rejects it with all its bytes.
-            return [Record(message["body"].encode("utf-8", "surrogatepass"), message["messageId"]) for message in messages]
+            return [
+                Record(message["body"].encode("utf-8", "surrogatepass"), message["messageId"]) for message in messages
+            ]
 
     def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
         """Messages stand alone; those of a FIFO queue are one lane."""

@@ -164,7 +164,11 @@ def _service(name: str) -> Any:
 
 
 def _of_aws(arguments: list[str], *, whole: bool) -> str | None:
-    words = [word for word in arguments if word not in ("\\",)]
+    words = list(arguments)
+    while words[:1] and words[0].startswith("--"):  # options of `aws` itself, each with a value
+        words = words[2:]
+    if not whole and (len(words) < 2 or words[1] == "..."):
+        words = [*words[:1], "wait"]
     if len(words) < 2:
         return "expected a service and an operation"
     service, operation, *rest = words

@@ -14,12 +14,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -277,13 +280,16 @@ def test_who_publishes_moves_no_channel_and_who_moves_one_publishes_nothing(stan
     mover.put_object(**moved)
 
 
-def test_who_operates_sees_the_rejected_events_and_may_send_them_back_but_reads_no_model(stand: Stand) -> None:
+def test_who_operates_sees_the_rejected_events_and_may_send_them_back_but_moves_no_channel(stand: Stand) -> None:
     operator = user(stand, "operator", PolicyArn=stand["OperateStackPolicyArn"])
     operator("sqs").receive_message(QueueUrl=stand["RejectQueueUrl"])
     operator("sqs").get_queue_attributes(QueueUrl=stand["EventQueueUrl"], AttributeNames=["QueueArn"])
     assert "AccessDenied" in refusal(operator("sqs").receive_message, QueueUrl=stand["SinkQueueUrl"])
     pointer = {"Bucket": stand["ModelBucketName"], "Key": "flight-delay/channels.json"}
-    assert refusal(operator("s3").get_object, **pointer) == "AccessDenied"
+    seen = operator("s3").get_object(**pointer)
+    assert (
+        refusal(operator("s3").put_object, Body=seen["Body"].read(), IfMatch=seen["ETag"], **pointer) == "AccessDenied"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- before new traffic
@@ -391,6 +397,26 @@ def test_a_deleted_stack_leaves_its_models_and_nothing_else(whole: Stand) -> Non
     assert len(kept) == sum(path.is_file() for path in MODEL_STORE.rglob("*"))
 
 
+def test_the_training_stack_is_made_but_for_batch(stand: Stand) -> None:
+    parameters = {
+        "Model": "flight-delay",
+        "ModelBucketName": stand["ModelBucketName"],
+        "TrustedKeys": trusted_key(),
+        "VpcId": "vpc-1",
+        "SubnetIds": "subnet-1",
+    }
+    training = stand.deployer.deploy("training", parameters, "stacks/training.yaml")
+    assert set(training.left_out.values()) == {
+        "AWS::Batch::ComputeEnvironment",
+        "AWS::Batch::JobDefinition",
+        "AWS::Batch::JobQueue",
+    }
+    machine = stand.aws.client("stepfunctions").describe_state_machine(
+        stateMachineArn=training.outputs["StateMachineArn"]
+    )
+    assert machine["status"] == "ACTIVE"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_emulator_listens_on_loopback_only_and_leaves_no_process_behind(stand: Stand) -> None:
     started = below(os.getpid())
@@ -398,3 +424,33 @@ def test_the_emulator_listens_on_loopback_only_and_leaves_no_process_behind(stan
     assert listening_addresses(started) == {"0100007F"}
     stand.stack.close()
     assert until(lambda: not any(is_alive(pid) for pid in started))
+
+
+def test_the_command_keeps_a_stack_until_it_is_interrupted_and_others_find_it(tmp_path: Path) -> None:
+    file = tmp_path / "local-stack.env"
+    eventscore = [sys.executable, "-m", "eventscore_cli"]
+    command = [*eventscore, "local-stack", "--parameter", "EnableDashboards=false", "--environment-file", str(file)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        told = []
+        for line in process.stdout:
+            told.append(line)
+            if line.startswith("Ctrl-C ends it."):
+                break
+        assert any(line.split()[:1] == ["ModelBucketName"] for line in told), told
+        variables = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
+        found = subprocess.run(
+            [*eventscore, "versions", "flight-delay", "--stack", STACK],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+    assert found.returncode == 0, found.stderr
+    assert VERSION.name in found.stdout
+    assert process.returncode == 0
+    assert said.endswith("the stack is gone\n")
+    assert not file.exists()

@@ -17,7 +17,7 @@ from documented import DOCS, INDENTED, PAGES, Block, blocks, calls, inline_comma
 from orders_table import write_orders
 from test_docs import run
 
-NEEDS = {"AWS", "AWS and Docker", "Docker", "a GPU", "a stack that runs"}
+NEEDS = {"AWS", "AWS and Docker", "Docker", "a GPU", "a stack that runs", "a terminal of its own"}
 """What a command may need that this machine has not."""
 
 

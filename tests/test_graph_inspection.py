@@ -51,8 +51,11 @@ def constant() -> onnx.NodeProto:
 def branch(node: onnx.NodeProto, depth: int = 1) -> onnx.NodeProto:
     """``node`` inside the branches of an If, ``depth`` deep."""
     for _ in range(depth):
-        body = helper.make_graph([node], "body", [], [helper.make_tensor_value_info("c", TensorProto.DOUBLE, [1])])
-        node = helper.make_node("If", ["condition"], ["c"], then_branch=body, else_branch=body)
+        told = [helper.make_tensor_value_info("c", TensorProto.DOUBLE, [1])]
+        other = helper.make_graph([], "other", [], told)  # in both branches, it would lie there 2 ** depth times
+        node = helper.make_node(
+            "If", ["condition"], ["c"], then_branch=other, else_branch=helper.make_graph([node], "body", [], told)
+        )
     return node
 
 

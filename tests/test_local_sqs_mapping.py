@@ -1,6 +1,7 @@
 """The SQS event source mapping, against moto's SQS."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,12 +138,17 @@ def test_a_mapping_that_is_stopped_in_a_window_gives_its_messages_back(sqs: Any,
 
 
 def test_a_queue_that_is_gone_ends_the_mapping_with_the_reason(sqs: Any, queue: str) -> None:
+    # botocore makes these classes when they are first asked for; two threads that ask at once get one each.
+    gone = sqs.exceptions.QueueDoesNotExist
+    asked = threading.Event()
+    sqs.meta.events.register("before-call.sqs.ReceiveMessage", lambda **_: asked.set())
     mapping = SqsMapping(FakeFunction(), sqs, queue, concurrency=1)
     sqs.delete_queue(QueueUrl=queue)
     mapping.start()
-    with pytest.raises(sqs.exceptions.QueueDoesNotExist):
+    assert asked.wait(TIMEOUT_S), "a mapping that is stopped before it asks for messages has nothing to tell"
+    with pytest.raises(gone):
         mapping.wait_until_idle(TIMEOUT_S)
-    with pytest.raises(sqs.exceptions.QueueDoesNotExist):
+    with pytest.raises(gone):
         mapping.stop()
 
 

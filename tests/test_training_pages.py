@@ -18,7 +18,8 @@ from eventscore_training.bands import places_of
 from eventscore_training.figures import TITLES
 from eventscore_training.gates import gate_results
 from eventscore_training.judges import Judge, judge_of
-from eventscore_training.report import render_report
+from eventscore_training.pages import PAGES
+from eventscore_training.report import draw_figures, render_report
 from eventscore_training.run import GateRecord, RunReport
 from eventscore_training.slices import Group, groups_of, measured_slices, slices_of
 from eventscore_training.table import check_table
@@ -117,7 +118,9 @@ class Made:
         """Its report.html."""
         before = None if self.contract.model.task in ("regression", "anomaly") else self.scores["fp32"]
         limits = ("made up",)
-        return render_report(self.report(), self.contract, limits, self.judge, self.label, self.scores, before)
+        report = self.report()
+        page = PAGES[self.contract.model.task](self.contract, self.judge, self.label, self.scores, before)
+        return render_report(report, self.contract, limits, self.judge, page, draw_figures(report, self.judge, page))
 
 
 class FakeTable:

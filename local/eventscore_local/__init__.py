@@ -9,5 +9,7 @@ From the bottom up:
 - `layers`: the function's layers and the managed runtime, built for this machine.
 - `execution_environment`, `environment_pool`: Lambda execution environments that see only what the layers ship.
 - `event_source_mappings`: pollers for SQS, Kinesis and Kafka that batch, retry and checkpoint as Lambda's do.
+- `deployment`, `deployment_template`, `deployment_packages`, `deployment_concessions`: the whole stack of template.yaml in ministack.
+- `deployment_metrics`: what CloudWatch would count by itself for that stack.
 - `emf`: metrics out of the function's log lines, as CloudWatch Logs extracts them.
 """

@@ -45,6 +45,7 @@ class Deployer:
 
     def deploy(self, stack: str, parameters: Mapping[str, str], template: str = "template.yaml") -> Deployment:
         """Make the stack, or bring it up to date, through a change set. Raises DeploymentFailed, BuildFailed, ToolMissing."""
+        self._packages.left_out.clear()
         packaged = self._packages.package(self._root / template)
         whole = transform(self._root, packaged, parameters) if "Transform" in packaged else packaged
         result = emulated(whole, parameters)

@@ -39,10 +39,11 @@ from eventscore_training.judges import judge_of
 from eventscore_training.latency import graph_cost
 from eventscore_training.learn import check_steps, learn
 from eventscore_training.network import build_network
+from eventscore_training.pages import PAGES
 from eventscore_training.progress import OnProgress, Progress
 from eventscore_training.provenance import code_commit, library_versions
 from eventscore_training.quantization_search import search_quantization
-from eventscore_training.report import render_report
+from eventscore_training.report import draw_figures, render_report
 from eventscore_training.run import GateRecord, RunReport, TrainedVersion, write_run
 from eventscore_training.split import read_parts, time_order
 from eventscore_training.table import Table
@@ -187,8 +188,10 @@ def _run_job(  # noqa: PLR0915  read from top to bottom
         ),
     )
     # The size gate counts the report, whose size hardly depends on that gate's figure: rendered once without, once with.
+    page = PAGES[contract.model.task](contract, judge, test.label, scores, uncalibrated)
+    figures = draw_figures(report, judge, page)
     for _ in range(2):
-        files[REPORT] = render_report(report, contract, config.limits, judge, test.label, scores, uncalibrated).encode()
+        files[REPORT] = render_report(report, contract, config.limits, judge, page, figures).encode()
         size_bytes = sum(len(content) for content in files.values())
         gates = gate_results(
             contract.gates, metrics["fp32"], metrics["int8"], size_bytes, report.measured, report.details

@@ -13,9 +13,8 @@ from markupsafe import Markup
 from eventscore.contract import Contract
 from eventscore_training import plots
 from eventscore_training.figures import TITLES
-from eventscore_training.judges import Judge, Scores, Truth
-from eventscore_training.page import Table, percent, told
-from eventscore_training.pages import PAGES
+from eventscore_training.judges import Judge
+from eventscore_training.page import Page, Table, percent, told
 from eventscore_training.run import RunReport
 
 _SHOWN = 15
@@ -24,22 +23,24 @@ _SHOWN = 15
 _NOT_WATCHED = ("epoch", "train_loss")
 
 
+def draw_figures(report: RunReport, judge: Judge, page: Page) -> dict[str, str]:
+    """The plots of the page by title, as SVG: by far most of its work, and none of them shows a gate."""
+    return {**page.figures(), "int8 against fp32": plots.precision_difference(page.scores), **_of_the_run(report, judge)}
+
+
 def render_report(
     report: RunReport,
     contract: Contract,
     limits: Sequence[str],
     judge: Judge,
-    label: Truth,
-    scores: Mapping[str, Scores],
-    uncalibrated: Scores | None,
+    page: Page,
+    figures: Mapping[str, str],
 ) -> str:
-    """The page. ``label``, ``scores`` (by precision) and ``uncalibrated`` (int8, None where none exist) are those of the test part."""
+    """The page around its ``figures``, those of :func:`draw_figures`."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"told": told, "percent": percent}
     template = environment.from_string(resources("eventscore_training").joinpath("report.html.j2").read_text("utf-8"))
-    page = PAGES[contract.model.task](contract, judge, label, scores, uncalibrated)
-    figures = {**page.figures(), "int8 against fp32": plots.precision_difference(scores), **_of_the_run(report, judge)}
-    moved = np.abs(scores["int8"].astype(np.float64) - scores["fp32"].astype(np.float64))
+    moved = np.abs(page.scores["int8"].astype(np.float64) - page.scores["fp32"].astype(np.float64))
     return template.render(
         report=report,
         contract=contract,
@@ -57,7 +58,7 @@ def render_report(
             "percentile": float(np.quantile(moved, 0.99)),
             "largest": float(moved.max()),
         },
-        before=judge.metrics(label, page.before) if page.before is not None else None,
+        before=judge.metrics(page.label, page.before) if page.before is not None else None,
         slices=worst_slices(report, judge),
         sliced=judge.sliced,
         groups=_groups(report),

@@ -134,7 +134,7 @@ def problems(standing: Standing) -> Iterator[str]:
     for mapping in standing.mappings.value or ():
         if mapping.state not in ("Enabled", "Enabling", "Creating", "Updating"):
             yield f"the mapping of {mapping.source} is {mapping.state}; nothing is read there"
-        elif mapping.last_result and mapping.last_result not in ("OK", "No records processed"):
+        elif mapping.last_result and not mapping.last_result.startswith(("OK", "No records processed")):
             yield f"the mapping of {mapping.source} says: {mapping.last_result}"
     for name, part in standing.queues.items():
         if name in MUST_BE_EMPTY and part.value is not None and part.value.messages:

@@ -171,10 +171,12 @@ class ScoreFunction:
 
                 answer |= hold(invocation, TimeLeft.of(context))
             return answer
-        response = self._batch(invocation, TimeLeft.of(context))
-        self._tell_sketches()
-        self._refresh(context)
-        return response
+        try:
+            return self._batch(invocation, TimeLeft.of(context))
+        finally:  # also where it comes again: what brings it back may last for hours
+            if self._sketches.watches:
+                self._telling.sketches(self._sketches)
+            self._refresh(context)
 
     def load_all(self) -> None:
         """Load every model before there are events: for provisioned concurrency, and for what goes into a snapshot. Never raises."""
@@ -184,6 +186,7 @@ class ScoreFunction:
     def before_snapshot(self) -> None:
         """Load all that a snapshot shall hold, and leave nothing in it that every environment would tell of again. Never raises."""
         self.load_all()
+        self._refresh(None)  # the baselines, too: no restored environment waits for them
         self._tell_sketches(at_once=True)
 
     def after_restore(self) -> None:
@@ -197,9 +200,7 @@ class ScoreFunction:
         self._load(self._router.models[0])
         for live in self._models.held():
             live.look_at_once()
-        self._refresher.start()
-        self._refresher.wait(_RESTORE_PATIENCE_S)
-        self._telling.news()
+        self._refresh(None, _RESTORE_PATIENCE_S)
         for live in self._models.held():
             if live.serving is not None:
                 self._telling.restored(live.serving)
@@ -281,9 +282,8 @@ class ScoreFunction:
             watch.parts_ms["process"] = age
         return watch
 
-    def _refresh(self, context: Any) -> None:
+    def _refresh(self, context: Any, patience_s: float = _PATIENCE_S) -> None:
         """What is due is looked after while nobody waits: the events of this invocation are delivered."""
-        patience_s = _PATIENCE_S
         if context is not None:
             patience_s = min(patience_s, context.get_remaining_time_in_millis() / 1000 - _RESERVE_S)
         if patience_s > 0:

@@ -40,8 +40,9 @@ class MetricLines:
     ) -> MetricDocument:
         """A document whose metrics are written again and again, with the same dimensions and metadata.
 
-        ``units`` names the metrics, ``whole`` those whose values are integers; the others' are floats. ``metadata`` is searchable in the log and is no dimension. The dimensions ``summed_over`` are left
-        out in a second set: CloudWatch sums no metric over a dimension by itself, and an alarm cannot search for what to sum.
+        ``units`` names the metrics, ``whole`` those whose values are integers; the others' are floats. ``metadata`` is searchable in the
+        log and is no dimension. The dimensions ``summed_over`` are left out in a second set: CloudWatch sums no metric over a dimension
+        by itself, and an alarm cannot search for what to sum.
         """
         # As Powertools orders them: the service comes last.
         named = {**self._of_all, **dimensions, "service": self._service}

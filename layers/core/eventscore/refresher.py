@@ -40,7 +40,12 @@ class Refresher:
                 target=self._refresh, args=(due, self._invocation), name="refresh-models", daemon=True
             )
             self._started_in = self._invocation
-            self._thread.start()
+            try:
+                self._thread.start()
+            except (
+                RuntimeError
+            ):  # no thread is to be had: what is due stays due, and the events that are delivered stay so
+                return False
         return bool(due)
 
     def wait(self, timeout_s: float) -> None:

@@ -114,13 +114,16 @@ class ScoringService:
 
         Nearly always all: one batch is one run. What a run costs per event is what it cost last.
         """
-        seconds = time_left.seconds()
+        whole, seconds = records, time_left.seconds()
         if seconds <= 2 * self._event_s * len(records):
             records = records[: int(seconds / (2 * self._event_s))]
         began = self._stopwatch()
         outcomes = scorer.score(list(map(_PAYLOAD, records)), now)
         if len(records) >= _MEASURABLE:
             self._event_s = (self._stopwatch() - began) / len(records)
+        elif 0 < len(records) < len(whole):
+            # Cut short for what was measured once: without another look each batch would be, for as long as the environment lives.
+            self._event_s = min(self._event_s, (self._stopwatch() - began) / len(records))
         return outcomes
 
 

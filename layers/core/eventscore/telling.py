@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from eventscore.model_news import ModelNews, NotWatched, RuleAnswers, VersionLoaded
@@ -126,5 +126,6 @@ def _whatever_cannot_be_told() -> Iterator[None]:
 
 
 def _not_told(error: Exception) -> None:
-    # Whatever it is, its words are left out: they may quote an event.
-    print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
+    # Whatever it is, its words are left out: they may quote an event. Where standard error does not take it either, nobody listens.
+    with suppress(OSError, ValueError):
+        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)

@@ -16,15 +16,17 @@ class SqsSource:
     name = "sqs"
 
     def records(self, invocation: Mapping[str, Any]) -> list[Record]:
-        """The messages: body in UTF-8, and the message id as origin."""
+        """The messages: body in UTF-8, the message id as origin, and in a FIFO queue the group."""
         messages = invocation["Records"]
-        try:  # a loop in C
-            return list(map(Record, map(str.encode, map(_BODY, messages)), map(_MESSAGE_ID, messages)))
+        try:
+            payloads = list(map(str.encode, map(_BODY, messages)))
         except UnicodeEncodeError:
             # A lone surrogate is kept as it is, so that the decoder rejects it with all its bytes.
-            return [
-                Record(message["body"].encode("utf-8", "surrogatepass"), message["messageId"]) for message in messages
-            ]
+            payloads = [message["body"].encode("utf-8", "surrogatepass") for message in messages]
+        if messages and _is_fifo(messages[0]):
+            groups = [message.get("attributes", {}).get("MessageGroupId") for message in messages]
+            return list(map(Record, payloads, map(_MESSAGE_ID, messages), groups))
+        return list(map(Record, payloads, map(_MESSAGE_ID, messages)))
 
     def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
         """Messages stand alone; those of a FIFO queue are one lane."""

@@ -11,6 +11,7 @@ differ are its parts looked at, and what they do not explain is parsed again, sl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _TOGETHER = 64
 """Events whose marks are counted together: their text stays in the processor's nearest memory."""
 _FEW = 8
-"""Up to so many events are looked at one by one: numpy's functions would take longer to be called."""
+"""Of up to so many events the gaps are counted in lists: numpy's functions would take longer to be called."""
 _MARK = ord('"')
 _LONG = 4096
 
@@ -34,7 +35,7 @@ class DuplicateKeys:
 
     def __init__(self, contract: AnyContract) -> None:
         leading = leading_fields(contract)
-        self._ids = [place for place, what in enumerate(leading) if what != "time"]
+        self._ids = [itemgetter(place) for place, what in enumerate(leading) if what != "time"]
         strings = len(leading) + len(contract.categories)
         self._marks = 2 * (strings + len(contract.numbers)) + 2 * strings
         missing = [contract.features[name].missing for name in (*contract.numbers, *contract.categories)]
@@ -45,14 +46,17 @@ class DuplicateKeys:
 
     def found_none(self, messages: Sequence[bytes], rows: Sequence[Row], table: Table) -> bool:
         """Whether no message of a batch holds a key twice for sure; ``rows`` and ``table`` are what it was decoded to."""
-        if len(rows) <= _FEW:
-            return _marks_in(messages) == sum(map(self._marks_of, rows))
         marks: float = self._marks * len(rows)
-        for place in self._ids:
-            marks -= 2 * [type(row[place]) for row in rows].count(int)
+        for id_of in self._ids:
+            marks -= 2 * list(map(type, map(id_of, rows))).count(int)
         if self._numbers is not None:
-            marks -= 2 * table.absent_numbers()
-        marks -= 2 * len(table.gaps) + 2 * table.gaps.count(ABSENT_CATEGORY)
+            few = len(rows) <= _FEW
+            absent = (
+                list(chain.from_iterable(map(self._numbers, rows))).count(ABSENT) if few else table.absent_numbers()
+            )
+            marks -= 2 * absent
+        if table.gaps:
+            marks -= 2 * len(table.gaps) + 2 * table.gaps.count(ABSENT_CATEGORY)
         for start in range(0, len(messages), _TOGETHER):
             marks -= _marks_in(messages[start : start + _TOGETHER])
         return marks == 0
@@ -74,8 +78,8 @@ class DuplicateKeys:
     def _marks_of(self, row: Row) -> int:
         """How many quotation marks the event explains."""
         marks = self._marks
-        for place in self._ids:
-            if type(row[place]) is int:
+        for id_of in self._ids:
+            if type(id_of(row)) is int:
                 marks -= 2
         if self._numbers is not None:
             marks -= 2 * self._numbers(row).count(ABSENT)

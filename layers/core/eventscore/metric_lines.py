@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -36,11 +36,13 @@ class MetricLines:
         units: Mapping[str, str],
         metadata: Mapping[str, Any],
         summed_over: Collection[str] = (),
+        whole: Collection[str] = (),
     ) -> MetricDocument:
         """A document whose metrics are written again and again, with the same dimensions and metadata.
 
-        ``units`` names the metrics. ``metadata`` is searchable in the log and is no dimension. The dimensions ``summed_over`` are left
-        out in a second set: CloudWatch sums no metric over a dimension by itself, and an alarm cannot search for what to sum.
+        ``units`` names the metrics, ``whole`` those whose values are integers; the others' are floats. ``metadata`` is searchable in the
+        log and is no dimension. The dimensions ``summed_over`` are left out in a second set: CloudWatch sums no metric over a dimension
+        by itself, and an alarm cannot search for what to sum.
         """
         # As Powertools orders them: the service comes last.
         named = {**self._of_all, **dimensions, "service": self._service}
@@ -52,11 +54,11 @@ class MetricLines:
             "Dimensions": sets,
             "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
         }
-        head = {"_aws": {"Timestamp": _HERE, "CloudWatchMetrics": [definition]}, **named, **metadata}
-        values = {name: [_HERE] for name in units}
-        # What is the same in every line is encoded once; what changes are numbers, which need no escapes.
-        text = msgspec.json.encode(head | values).decode().replace("%", "%%")
-        return MetricDocument(text.replace(msgspec.json.encode(_HERE).decode(), "%s"), enabled=self._enabled)
+        # What is the same in every line is encoded once; what changes are numbers, which need no escapes. As Powertools does it,
+        # all are written as floats: to make one of an integer would take longer than to write it as one.
+        same = f"{_json({'CloudWatchMetrics': [definition]})[1:]},{_json({**named, **metadata})[1:-1]}"
+        values = [f"{_json(name).replace('%', '%%')}:[{'%d.0' if name in whole else '%s'}]" for name in units]
+        return MetricDocument(same, ",".join(values), enabled=self._enabled)
 
     def write(
         self,
@@ -67,25 +69,29 @@ class MetricLines:
     ) -> None:
         """One document. ``metrics`` names unit and value."""
         units = {name: unit for name, (unit, _) in metrics.items()}
-        self.document(dimensions, units, metadata, summed_over).write([value for _, value in metrics.values()])
+        self.document(dimensions, units, metadata, summed_over).write(
+            tuple(float(value) for _, value in metrics.values())
+        )
 
 
 class MetricDocument:
-    """A document but for its time and its values."""
+    """A document but for its time and its values: ``same`` is what stands between them, ``values`` gets the latter by ``%``."""
 
-    def __init__(self, text: str, *, enabled: bool) -> None:
-        self._text = text
+    def __init__(self, same: str, values: str, *, enabled: bool) -> None:
+        self._same = same
+        self._values = values
         self._enabled = enabled
 
-    def write(self, values: Iterable[float]) -> None:
+    def write(self, values: tuple[float, ...]) -> None:
         """One line with these values, in the order of the units."""
         if self._enabled:
             # One call: a line that is written in two may have another one in its midst.
-            sys.stdout.write(self._text % (time.time_ns() // 1_000_000, *map(float, values)) + "\n")
+            now_ms, numbers = time.time_ns() // 1_000_000, self._values % values
+            sys.stdout.write(f'{{"_aws":{{"Timestamp":{now_ms},{self._same},{numbers}}}\n')
 
 
-_HERE = "\x00a number\x00"
-"""Stands for a number until there is one. Neither Lambda nor CloudWatch lets a name or a version hold such a character."""
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _enabled(environment: Mapping[str, str]) -> bool:

@@ -34,10 +34,8 @@ _DAYS = "None"
 """CloudWatch has no unit for days."""
 _SECONDS_OF_A_DAY = 86_400
 _LOGGED_ORIGINS = 10
-_BATCH = {
-    **dict.fromkeys(("Received", "Scored", "Rejected", "Returned", "BatchSize"), COUNT),
-    "Latency": MILLISECONDS,
-}
+_WHOLE = ("Received", "Scored", "Rejected", "Returned", "BatchSize")
+_BATCH = {**dict.fromkeys(_WHOLE, COUNT), "Latency": MILLISECONDS}
 
 
 class UnderWay:
@@ -226,7 +224,7 @@ class Telemetry:
     def _of_batches(self, source: str, version: str) -> MetricDocument:
         document = self._batches.get((source, version))
         if document is None:
-            document = self._lines.document({"source": source}, _BATCH, {"version": version}, summed_over=("source",))
+            document = self._lines.document({"source": source}, _BATCH, {"version": version}, ("source",), _WHOLE)
             # One version at a time answers, and a batch without a model has none.
             self._batches = {key: of for key, of in self._batches.items() if key[1] == version} | {
                 (source, version): document

@@ -17,6 +17,7 @@ HOLD_MS = "hold_ms"
 # What Lambda's runtime parses is a dict, which is told at once; asking the abstract class takes ten times as long.
 _MAPPING = (dict, Mapping)
 _SERVICE = re.compile(r"aws:[A-Za-z0-9-]{1,32}")
+_OF_KAFKA = ("aws:kafka", "aws:SelfManagedKafka")
 _SQS, _KINESIS, _KAFKA = SqsSource(), KinesisSource(), KafkaSource()
 
 
@@ -38,10 +39,6 @@ def recognise(invocation: object) -> Source:
 
     """
     if isinstance(invocation, _MAPPING):
-        if invocation.get("eventSource") in ("aws:kafka", "aws:SelfManagedKafka") and isinstance(
-            invocation.get("records"), _MAPPING
-        ):
-            return _KAFKA
         records = invocation.get("Records")
         if isinstance(records, list) and not records:
             return _SQS  # no source sends an empty batch; the answer to one is the same for all
@@ -53,6 +50,8 @@ def recognise(invocation: object) -> Source:
                 return _KINESIS
             known = isinstance(kind, str) and _SERVICE.fullmatch(kind)
             raise InvocationNotRecognised(f"records of {f'eventSource {kind}' if known else 'an unknown eventSource'}")
+        if invocation.get("eventSource") in _OF_KAFKA and isinstance(invocation.get("records"), _MAPPING):
+            return _KAFKA
         # Its keys are not named: it may be an event.
         raise InvocationNotRecognised("another object (to score one event directly, send a list of one)")
     raise InvocationNotRecognised(_described(invocation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from eventscore.records import Record
@@ -17,17 +18,15 @@ class SqsSource:
     def records(self, invocation: Mapping[str, Any]) -> list[Record]:
         """The messages: body in UTF-8, the message id as origin, and in a FIFO queue the group."""
         messages = invocation["Records"]
-        # A lone surrogate is kept as it is, so that the decoder rejects it with all its bytes.
+        try:
+            payloads = list(map(str.encode, map(_BODY, messages)))
+        except UnicodeEncodeError:
+            # A lone surrogate is kept as it is, so that the decoder rejects it with all its bytes.
+            payloads = [message["body"].encode("utf-8", "surrogatepass") for message in messages]
         if messages and _is_fifo(messages[0]):
-            return [
-                Record(
-                    message["body"].encode("utf-8", "surrogatepass"),
-                    message["messageId"],
-                    message.get("attributes", {}).get("MessageGroupId"),
-                )
-                for message in messages
-            ]
-        return [Record(message["body"].encode("utf-8", "surrogatepass"), message["messageId"]) for message in messages]
+            groups = [message.get("attributes", {}).get("MessageGroupId") for message in messages]
+            return list(map(Record, payloads, map(_MESSAGE_ID, messages), groups))
+        return list(map(Record, payloads, map(_MESSAGE_ID, messages)))
 
     def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
         """Messages stand alone; those of a FIFO queue are one lane."""
@@ -40,6 +39,9 @@ class SqsSource:
         if returned and _is_fifo(messages[0]):
             returned = range(min(returned), len(messages))
         return item_failures([messages[position]["messageId"] for position in sorted(returned)])
+
+
+_BODY, _MESSAGE_ID = itemgetter("body"), itemgetter("messageId")
 
 
 def _is_fifo(message: Mapping[str, Any]) -> bool:

@@ -41,7 +41,7 @@ def state(alarm: Mapping[str, Any], data: Mapping[str, Series]) -> str:
 
 def rule(text: str, states: Mapping[str, str]) -> str:
     """``ALARM`` or ``OK`` of a composite alarm's rule, given the states of its children."""
-    python = re.sub(r"ALARM\(([^)]+)\)", lambda found: str(states[found[1].strip('"')] == "ALARM"), text)
+    python = re.sub(r"ALARM\(([^)]+)\)", lambda found: str(states[found[1].strip('"<>')] == "ALARM"), text)
     words = set(re.findall(r"[A-Za-z]+", python))
     assert words <= {"True", "False", "AND", "OR", "NOT"}, words
     tree = ast.parse(python.replace("AND", "and").replace("OR", "or").replace("NOT", "not"), mode="eval")

@@ -69,11 +69,15 @@ _NO_VALUE = _NoValue()
 
 
 class Stack:
-    """The template for these parameters; the others have their defaults, and ``TrustedKeys`` must be among them or have one."""
+    """The template for these parameters; the others have their defaults, or a placeholder, ``<TrustedKeys>``, where they have none.
+
+    Pseudo parameters may be among them: ``**{"AWS::Region": "us-east-1"}``.
+    """
 
     def __init__(self, template: Template, **parameters: str) -> None:
-        self._template = template
-        unknown = parameters.keys() - template["Parameters"].keys()
+        self.template = template
+        self._pseudo = {name: value for name, value in parameters.items() if name.startswith("AWS::")}
+        unknown = parameters.keys() - self._pseudo.keys() - template["Parameters"].keys()
         assert not unknown, unknown
         self.parameters = {
             name: str(parameters.get(name, declared.get("Default", f"<{name}>")))
@@ -85,7 +89,7 @@ class Stack:
         """Every resource that is made, by name."""
         return {
             name: self.value(resource)
-            for name, resource in self._template["Resources"].items()
+            for name, resource in self.template["Resources"].items()
             if "Condition" not in resource or self.holds(resource["Condition"])
         }
 
@@ -94,7 +98,7 @@ class Stack:
         """Every output that is given, by name."""
         return {
             name: self.value(output["Value"])
-            for name, output in self._template["Outputs"].items()
+            for name, output in self.template["Outputs"].items()
             if "Condition" not in output or self.holds(output["Condition"])
         }
 
@@ -104,13 +108,13 @@ class Stack:
 
     def holds(self, condition: str) -> bool:
         """Whether a condition of the template holds."""
-        return self._truth(self._template["Conditions"][condition])
+        return self._truth(self.template["Conditions"][condition])
 
     def broken_rules(self) -> list[str]:
         """What CloudFormation would answer instead of making the stack."""
         return [
             assertion["AssertDescription"].strip()
-            for rule in self._template.get("Rules", {}).values()
+            for rule in self.template.get("Rules", {}).values()
             if "RuleCondition" not in rule or self._truth(rule["RuleCondition"])
             for assertion in rule["Assertions"]
             if not self._truth(assertion["Assert"])
@@ -151,7 +155,7 @@ class Stack:
                 return self.value(text).split(separator)
             case "Fn::FindInMap":
                 table, row, column = self.value(argument)
-                return self._template["Mappings"][table][row][column]
+                return self.template["Mappings"][table][row][column]
             case "Fn::Sub":
                 text, own = (argument, {}) if isinstance(argument, str) else argument
                 return _VARIABLE.sub(
@@ -164,11 +168,11 @@ class Stack:
             return _NO_VALUE
         if name in self.parameters:
             text = self.parameters[name]
-            return text.split(",") if self._template["Parameters"][name]["Type"] == "CommaDelimitedList" else text
+            return text.split(",") if self.template["Parameters"][name]["Type"] == "CommaDelimitedList" else text
         if not name.startswith("AWS::"):
-            resource = self._template["Resources"][name.split(".", maxsplit=1)[0]]
+            resource = self.template["Resources"][name.split(".", maxsplit=1)[0]]
             assert "Condition" not in resource or self.holds(resource["Condition"]), f"{name} is not made"
-        return f"<{name}>"
+        return self._pseudo.get(name, f"<{name}>")
 
     def _truth(self, node: Any) -> bool:
         [(name, argument)] = node.items()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import small_model
+from cloudformation import Stack
 from eventscore import errors
 from eventscore.delivery.sink import Message, NotTaken
 from eventscore.function import ScoreFunction
@@ -27,7 +28,6 @@ from eventscore.store.folder import FolderStore
 from eventscore.telemetry import Telemetry
 from eventscore.violations import REASONS
 from eventscore_local.emf import metrics_in
-from stack_template import Stack
 from test_sources import kafka, kinesis, sqs
 
 MODEL, SERVICE, FUNCTION = "small", "watched", "stack-score"
@@ -95,7 +95,7 @@ def of_filters(stack: Stack) -> set[Metric]:
             written["MetricName"],
             {of["Key"]: selected(of["Value"]) for of in written.get("Dimensions", [])},
         )
-        for made in stack.resources("AWS::Logs::MetricFilter").values()
+        for made in stack.of_type("AWS::Logs::MetricFilter").values()
         for written in made["MetricTransformations"]
     }
 

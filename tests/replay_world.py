@@ -57,6 +57,8 @@ class Stored:
         self.objects: dict[str, bytes] = {}
         self.queues: dict[str, dict[str, dict[str, Any]]] = {"rejects": {}, "events": {}, "events.fifo": {}}
         self.hidden: set[str] = set()
+        self.undeletable: set[str] = set()
+        """Messages that the queue fails to delete, for a while."""
         self._number = 0
 
     def put(self, queue: str, body: str, sent_at: datetime = NOW - timedelta(hours=1), **more: Any) -> str:
@@ -145,9 +147,11 @@ class Sqs:
 
     def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> Any:  # noqa: N803
         def effect() -> Any:
+            failed = [entry for entry in Entries if entry["ReceiptHandle"] in self._stored.undeletable]
             for entry in Entries:
-                self._stored.queues[QueueUrl].pop(entry["ReceiptHandle"], None)
-            return {}
+                if entry not in failed:
+                    self._stored.queues[QueueUrl].pop(entry["ReceiptHandle"], None)
+            return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in failed]}
 
         return self._life.step(effect)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from alarm_rules import rule, state
+from cloudformation import Stack, load
 from conftest import ROOT
 from eventscore.telemetry import Telemetry
 from eventscore_local.emf import MetricForwarder
@@ -24,8 +25,8 @@ from metric_names import MODEL, NAMED
 from test_alarms import alarms
 
 STACK = alarms()
-ALARMS = STACK.resources("AWS::CloudWatch::Alarm")
-COMPOSITES = STACK.resources("AWS::CloudWatch::CompositeAlarm")
+ALARMS = STACK.of_type("AWS::CloudWatch::Alarm")
+COMPOSITES = STACK.of_type("AWS::CloudWatch::CompositeAlarm")
 
 
 def says(name: str, **data: Series) -> str:
@@ -81,7 +82,7 @@ def test_the_windows_of_the_budget_are_those_of_the_workbook() -> None:
 
 
 def test_another_objective_moves_the_burn() -> None:
-    loose = alarms(AvailabilitySloPercent="99").resources("AWS::CloudWatch::Alarm")
+    loose = alarms(AvailabilitySloPercent="99").of_type("AWS::CloudWatch::Alarm")
     data: dict[str, Series] = {"received": [10_000], "returned": [200]}
     assert (state(ALARMS["Burn1Hour"], data), state(loose["Burn1Hour"], data)) == ("ALARM", "OK")
 
@@ -185,6 +186,23 @@ def test_scores_have_moved_only_where_there_are_enough_of_them() -> None:
     assert rule(COMPOSITES["ScoreMovedAlarm"]["AlarmRule"], {"ScoreShifted": "OK", "ScoreTraffic": "ALARM"}) == "OK"
 
 
+def test_what_lies_too_long_in_any_queue_opens_a_ticket_before_sqs_throws_it_away() -> None:
+    day = 86_400
+    queues = ("rejected", "dead", "givenup", "answers")
+    for queue in queues:
+        assert says("AboutToExpireAlarm", **{queue: [7.1 * day]}) == "ALARM"
+        assert says("AboutToExpireAlarm", **{queue: [6.9 * day]}) == "OK"
+    assert says("AboutToExpireAlarm", **{queue: [None] for queue in queues}) == "OK"
+    retention_s = {
+        name: queue["MessageRetentionPeriod"]
+        for name, queue in Stack(load(ROOT / "template.yaml"), EnableKinesis="true").of_type("AWS::SQS::Queue").items()
+    }
+    in_the_queue_of_events_s = retention_s.pop("EventQueue")
+    most_days = load(ROOT / "stacks" / "alarms.yaml")["Parameters"]["MaximumWaitDays"]["MaxValue"]
+    assert len(retention_s) == 4
+    assert all(most_days * day + in_the_queue_of_events_s < kept_s for kept_s in retention_s.values())
+
+
 # -- roll-outs
 
 
@@ -271,9 +289,9 @@ def test_what_the_function_writes_sets_the_alarm_off_in_an_emulated_cloudwatch(
 @pytest.mark.timeout(120)
 def test_a_composite_alarm_goes_off_with_its_children_in_an_emulated_cloudwatch(cloudwatch: Any) -> None:
     children = {name: put(cloudwatch, name) for name in ("ChannelMove", "CodeDeployment")}
-    text = STACK.resources("AWS::CloudWatch::CompositeAlarm")["RollOutUnderWay"]["AlarmRule"]
+    text = STACK.of_type("AWS::CloudWatch::CompositeAlarm")["RollOutUnderWay"]["AlarmRule"]
     for name, called in children.items():
-        text = text.replace(f'ALARM("{name}")', f'ALARM("{called}")')
+        text = text.replace(f'ALARM("<{name}>")', f'ALARM("{called}")')
     cloudwatch.put_composite_alarm(AlarmName="roll-out", AlarmRule=text)
     for moved, deployed in (("OK", "OK"), ("ALARM", "OK"), ("OK", "ALARM"), ("OK", "OK")):
         for name, value in (("ChannelMove", moved), ("CodeDeployment", deployed)):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cloudformation import Stack, load
 from conftest import ROOT
 from eventscore.signing import Ed25519Signer
 from eventscore.sketch import parse_sketch
@@ -30,12 +31,13 @@ from metric_names import (
     selected,
     unknown,
 )
-from stack_template import Stack
 
 ALL_SOURCES = {
     "EventQueueName": "events",
     "EventDeadLetterQueueName": "dead",
     "StreamFailureQueueName": "failures",
+    "RejectQueueName": "rejects",
+    "SinkQueueName": "scores",
     "EventStreamName": "stream",
     "EnableKafka": "true",
     "MskClusterName": "brokers",
@@ -55,7 +57,7 @@ SUPPRESSED = {
 
 
 def alarms(**parameters: str) -> Stack:
-    return Stack(ROOT / "stacks" / "alarms.yaml", {**OF_THE_MODEL, **ALL_SOURCES, **parameters})
+    return Stack(load(ROOT / "stacks" / "alarms.yaml"), **{**OF_THE_MODEL, **ALL_SOURCES, **parameters})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory, signer: Ed25519Signer, sta
 
 
 def every(stack: Stack) -> dict[str, dict[str, Any]]:
-    return stack.resources("AWS::CloudWatch::Alarm") | stack.resources("AWS::CloudWatch::CompositeAlarm")
+    return stack.of_type("AWS::CloudWatch::Alarm") | stack.of_type("AWS::CloudWatch::CompositeAlarm")
 
 
 def acting(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -78,7 +80,7 @@ def acting(stack: Stack) -> dict[str, dict[str, Any]]:
 
 
 def used(stack: Stack) -> Iterator[Metric]:
-    for alarm in stack.resources("AWS::CloudWatch::Alarm").values():
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
         yield from of_alarm(alarm)
 
 
@@ -90,8 +92,8 @@ def test_every_metric_that_an_alarm_names_is_written_by_the_function_or_by_aws(
 
 
 def test_every_metric_that_a_code_deployment_goes_back_by_is_written_too(emitted: set[Metric]) -> None:
-    whole = Stack(ROOT / "template.yaml", {"TrustedKeys": "key", "Model": MODEL})
-    kept = list(whole.resources("AWS::CloudWatch::Alarm").values())
+    whole = Stack(load(ROOT / "template.yaml"), Model=MODEL)
+    kept = list(whole.of_type("AWS::CloudWatch::Alarm").values())
     assert len(kept) >= 3
     # There the service is named after the stack.
     looked_at = [
@@ -125,7 +127,7 @@ def test_the_comparison_finds_a_name_that_nobody_writes(
 def test_the_filters_of_the_watched_decision_find_it_in_a_sketch(stack: Stack) -> None:
     found = {}
     for name in ("DecisionFilter", "SketchedEventsFilter"):
-        made = stack.resources("AWS::Logs::MetricFilter")[name]
+        made = stack.of_type("AWS::Logs::MetricFilter")[name]
         assert made["FilterPattern"] == '{ ($.message = "drift sketch") && ($.sketch.model = "small") }'
         (written,) = made["MetricTransformations"]
         found[written["MetricName"]] = selected(written["MetricValue"])
@@ -160,27 +162,27 @@ def test_every_alarm_that_tells_somebody_says_where_to_look_first_and_what_to_re
 
 
 def test_an_alarm_that_tells_nobody_is_part_of_one_that_does(stack: Stack) -> None:
-    rules = " ".join(alarm["AlarmRule"] for alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").values())
+    rules = " ".join(alarm["AlarmRule"] for alarm in stack.of_type("AWS::CloudWatch::CompositeAlarm").values())
     silent = set(every(stack)) - set(acting(stack)) - {"RollOutUnderWay"}
-    assert {name for name in silent if f'ALARM("{name}")' not in rules} == set()
-    named = set(re.findall(r'ALARM\("(\w+)"\)', rules))
+    assert {name for name in silent if f'ALARM("<{name}>")' not in rules} == set()
+    named = set(re.findall(r'ALARM\("<(\w+)>"\)', rules))
     assert len(named) >= 11
-    assert named <= set(stack.resources("AWS::CloudWatch::Alarm"))
+    assert named <= set(stack.of_type("AWS::CloudWatch::Alarm"))
     conditions = {name: of.get("Condition") for name, of in stack.template["Resources"].items()}
-    for name, alarm in stack.resources("AWS::CloudWatch::CompositeAlarm").items():
-        for child in re.findall(r'ALARM\("(\w+)"\)', alarm["AlarmRule"]):
+    for name, alarm in stack.of_type("AWS::CloudWatch::CompositeAlarm").items():
+        for child in re.findall(r'ALARM\("<(\w+)>"\)', alarm["AlarmRule"]):
             assert conditions[child] in (None, conditions[name]), "a rule cannot name an alarm that may not be there"
 
 
 def test_missing_data_never_alarms(stack: Stack) -> None:
-    treated = {name: alarm["TreatMissingData"] for name, alarm in stack.resources("AWS::CloudWatch::Alarm").items()}
+    treated = {name: alarm["TreatMissingData"] for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items()}
     assert {name for name, how in treated.items() if how != "notBreaching"} == {"ModelOldAlarm"}
     assert treated["ModelOldAlarm"] == "ignore", "a day without a cold start says nothing about a version's age"
 
 
 def test_shares_and_percentiles_are_looked_at_only_where_there_is_traffic(stack: Stack) -> None:
     judged = []
-    for name, alarm in stack.resources("AWS::CloudWatch::Alarm").items():
+    for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
         expressions = [query["Expression"] for query in alarm.get("Metrics", []) if "Expression" in query]
         if any("/ received" in text or "/ invocations" in text or "p95" in text for text in expressions):
             (text,) = expressions
@@ -190,13 +192,13 @@ def test_shares_and_percentiles_are_looked_at_only_where_there_is_traffic(stack:
 
 
 def test_what_a_roll_out_sets_off_by_itself_is_held_back_while_it_runs(stack: Stack) -> None:
-    composite = stack.resources("AWS::CloudWatch::CompositeAlarm")
-    held_back = {name for name, alarm in composite.items() if alarm.get("ActionsSuppressor") == "RollOutUnderWay"}
+    composite = stack.of_type("AWS::CloudWatch::CompositeAlarm")
+    held_back = {name for name, alarm in composite.items() if alarm.get("ActionsSuppressor") == "<RollOutUnderWay>"}
     assert held_back == SUPPRESSED
-    assert composite["RollOutUnderWay"]["AlarmRule"] == 'ALARM("ChannelMove") OR ALARM("CodeDeployment")'
+    assert composite["RollOutUnderWay"]["AlarmRule"] == 'ALARM("<ChannelMove>") OR ALARM("<CodeDeployment>")'
     assert "AlarmActions" not in composite["RollOutUnderWay"]
     for name in ("ChannelMove", "CodeDeployment"):
-        alarm = stack.resources("AWS::CloudWatch::Alarm")[name]
+        alarm = stack.of_type("AWS::CloudWatch::Alarm")[name]
         longest_s = alarm["Period"] * alarm["EvaluationPeriods"]
         assert alarm["DatapointsToAlarm"] == 1
         assert longest_s <= 900, "nothing is held back for longer than that"
@@ -233,26 +235,43 @@ def _of(stack: Stack, name: str) -> list[Metric]:
 
 
 def test_topics_are_made_where_none_are_given_and_are_encrypted_with_a_key_that_alarms_may_use(stack: Stack) -> None:
-    topics = stack.resources("AWS::SNS::Topic")
+    topics = stack.of_type("AWS::SNS::Topic")
     assert topics.keys() == {"PageTopic", "TicketTopic"}
-    assert {topic["KmsMasterKeyId"] for topic in topics.values()} == {"TopicKey.Arn"}
-    (key,) = stack.resources("AWS::KMS::Key").values()
+    assert {topic["KmsMasterKeyId"] for topic in topics.values()} == {"<TopicKey.Arn>"}
+    (key,) = stack.of_type("AWS::KMS::Key").values()
     publishers = [made["Principal"] for made in key["KeyPolicy"]["Statement"] if made["Sid"] == "AlarmsMayPublish"]
     assert publishers == [{"Service": "cloudwatch.amazonaws.com"}]
     told = {to for alarm in acting(stack).values() for to in alarm["AlarmActions"]}
-    assert told == {"PageTopic", "TicketTopic"}
+    assert told == {"<PageTopic>", "<TicketTopic>"}
     given = alarms(PageTopicArn="arn:page", TicketTopicArn="arn:ticket")
-    assert given.resources("AWS::SNS::Topic") == given.resources("AWS::KMS::Key") == {}
+    assert given.of_type("AWS::SNS::Topic") == given.of_type("AWS::KMS::Key") == {}
     assert {to for alarm in acting(given).values() for to in alarm["AlarmActions"]} == {"arn:page", "arn:ticket"}
+
+
+def test_alarms_may_publish_to_each_topic_and_eventbridge_may_write_to_the_one_log(stack: Stack) -> None:
+    (topics,) = stack.of_type("AWS::SNS::TopicPolicy").values()
+    (publish,) = topics["PolicyDocument"]["Statement"]
+    # SNS takes a policy for a topic only if it speaks of that topic.
+    assert (topics["Topics"], publish["Resource"]) == (["<PageTopic>", "<TicketTopic>"], "*")
+    (logs,) = stack.of_type("AWS::Logs::ResourcePolicy").values()
+    (write,) = json.loads(logs["PolicyDocument"])["Statement"]
+    assert write == {
+        "Effect": "Allow",
+        "Principal": {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]},
+        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": "<CodeDeploymentLog.Arn>",
+    }, (
+        "docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html: no condition on who creates the stream"
+    )
 
 
 def test_the_main_stack_gives_its_nested_stacks_what_they_ask_for() -> None:
     """cfn-lint does not look from one template into another."""
-    whole = Stack(ROOT / "template.yaml", {"TrustedKeys": "key"}).template["Resources"]
+    whole = load(ROOT / "template.yaml")["Resources"]
     for name, path in (("Alarms", "stacks/alarms.yaml"), ("Dashboards", "stacks/dashboards.yaml")):
         properties = whole[name]["Properties"]
         assert properties["Location"] == path
-        asked = Stack(ROOT / path, OF_THE_MODEL).template["Parameters"]
+        asked = load(ROOT / path)["Parameters"]
         assert properties["Parameters"].keys() <= asked.keys()
         assert {key for key, of in asked.items() if "Default" not in of} <= properties["Parameters"].keys()
 
@@ -262,7 +281,7 @@ def test_whoever_is_told_of_a_fault_is_told_of_its_end(stack: Stack) -> None:
 
 
 def test_periods_are_such_as_cloudwatch_takes(stack: Stack) -> None:
-    for name, alarm in stack.resources("AWS::CloudWatch::Alarm").items():
+    for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
         periods = {query["MetricStat"]["Period"] for query in alarm.get("Metrics", []) if "MetricStat" in query}
         (period,) = periods or {alarm["Period"]}
         longest_s = 604_800 if period >= 3600 else 86_400

@@ -71,6 +71,17 @@ def key_file(tmp_path: Path, run: Run) -> Path:
     return tmp_path / "signing.pem"
 
 
+_BINS = {"edges": [0.5], "counts": [1, 1]}
+_BASELINE = json.dumps(
+    {
+        "format": 1,
+        "numbers": dict.fromkeys(("amount", "balance", "is_new"), _BINS),
+        "categories": {name: {"values": {}} for name in ("country", "channel")},
+        "score": _BINS,
+    }
+).encode()
+
+
 @pytest.fixture
 def trained_run(tmp_path: Path) -> Path:
     """A finished run of the small model, as the training job leaves it."""
@@ -94,7 +105,7 @@ def trained_run(tmp_path: Path) -> Path:
         best=0,
         provenance=manifest.provenance,
     )
-    return write_run(tmp_path / "runs", report, {**contents, BASELINE: b"{}", REPORT: b"<html></html>"}).folder
+    return write_run(tmp_path / "runs", report, {**contents, BASELINE: _BASELINE, REPORT: b"<html></html>"}).folder
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -371,6 +382,7 @@ def test_versions_names_the_one_that_is_not_trusted(run: Run, store: Path, small
         (("train", "nowhere.toml"), "nowhere.toml"),
         (("demo",), "is no checkout of eventscore"),
         (("local-stack",), "is no checkout of eventscore"),
+        (("sam-local",), "is no checkout of eventscore"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -383,6 +395,24 @@ def test_a_mistake_gets_one_message_and_exit_code_1(
     assert said in ended.err
     assert ended.err.lstrip().startswith("Error: ")
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--name", "a b"), "--name: expected letters, digits and '-', a letter first, got 'a b'"),
+        (("--store", "nowhere"), "--store: expected a folder, got 'nowhere': there is none"),
+        (("--parameter", "X"), "--parameter: expected NAME=VALUE, got 'X'"),
+    ],
+)
+def test_a_local_stack_that_cannot_be_is_not_begun(
+    run: Run, tmp_path: Path, arguments: tuple[str, str], said: str
+) -> None:
+    (tmp_path / "template.yaml").touch()
+    (tmp_path / "model_store").mkdir()
+    ended = run("local-stack", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
 
 
 def test_a_bucket_that_nobody_answers_for_is_no_traceback(

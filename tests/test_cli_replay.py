@@ -14,7 +14,7 @@ import pytest
 
 import small_model
 from deployed_stack import BUCKET, NAME, deploy, emulated_aws
-from eventscore.delivery.rejection import PART_BYTES, rejection_messages
+from eventscore.delivery.rejection import PART_BYTES, Rejection, rejection_messages
 from eventscore.delivery.sqs import SqsSink
 from eventscore.errors import ContractViolation
 from eventscore.records import Record
@@ -33,10 +33,12 @@ class Deployed:
     sqs: Any
     kinesis: Any
 
-    def reject(self, payload: bytes | None, origin: str, reason: str = "unknown_value", **told: str) -> None:
+    def reject(
+        self, payload: bytes | None, origin: str, reason: str = "unknown_value", *, key: str | None = None, **told: str
+    ) -> None:
         """Put into the reject queue what the function would put there."""
         given = {"model": "small", "version": "v1", "source": "sqs", "rejected_at": "2026-11-20T11:00:00.000Z", **told}
-        messages = rejection_messages(Record(payload, origin), ContractViolation(reason, "so"), **given)
+        messages = rejection_messages(Record(payload, origin, key), ContractViolation(reason, "so"), **given)
         assert SqsSink(self.outputs["RejectQueueUrl"], self.sqs).deliver(messages) == {}
 
     def depth(self, output: str) -> tuple[int, int]:
@@ -123,6 +125,46 @@ def test_what_is_sent_is_what_came_and_goes_back_to_where_it_came_from(run: Run,
     keys = [item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]]
     assert len(keys) == 3
     assert all(key.startswith("_replays/") for key in keys)
+
+
+def test_a_rejected_event_goes_back_with_the_key_that_it_had(run: Run, deployed: Deployed) -> None:
+    """Then it reaches the shard, or the group, in which its producer's other events are."""
+    deployed.reject(b"{}", "shardId-000000000000:7", source="kinesis", key="card-1")
+    deployed.reject(b"{}", "shardId-000000000000:8", source="kinesis", key="k" * 300)
+    assert run("replay", "rejected", "--stack", NAME, "--send").code == 0
+    assert sorted(deployed.records()) == [("card-1", b"{}"), ("k" * 256, b"{}")]
+    fifo = deployed.sqs.create_queue(QueueName="again.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    for number, key in enumerate(("card-1", "no group: ü", "no group: ü")):
+        deployed.reject(b"{}", f"m-{number}", key=key)
+    assert run("replay", "rejected", "--stack", NAME, "--to", f"sqs:{fifo}", "--send").code == 0
+    sent = deployed.sqs.receive_message(QueueUrl=fifo, MaxNumberOfMessages=10, AttributeNames=["All"])["Messages"]
+    groups = [message["Attributes"]["MessageGroupId"] for message in sent]
+    assert groups.count("card-1") == 1
+    assert len(set(groups)) == 2, "what no queue takes for a group becomes one all the same"
+
+
+def test_a_rejection_of_before_there_were_keys_is_read_as_ever(run: Run, deployed: Deployed) -> None:
+    old = (
+        '{"reason":"unknown_value","detail":"so","field":"carrier","model":"small","version":"v1","source":"kinesis",'
+        '"origin":"shardId-000000000000:7","rejected_at":"2026-11-20T11:00:00.000Z","part":1,"parts":1,"payload":"e30="}'
+    )
+    deployed.sqs.send_message(QueueUrl=deployed.outputs["RejectQueueUrl"], MessageBody=old)
+    assert run("replay", "rejected", "--stack", NAME, "--send").code == 0
+    assert deployed.records() == [("shardId-000000000000:7", b"{}")]
+
+
+def test_a_rejection_holds_a_key_whole_or_not_at_all_and_without_one_it_is_what_it_was() -> None:
+    def told(key: Any) -> Any:
+        violation = ContractViolation("not_json", "so")
+        given = {"model": "m", "version": "v", "source": "kafka", "rejected_at": "2026-11-20T11:00:00.000Z"}
+        (message,) = rejection_messages(Record(b"{}", "o", key), violation, **given)
+        return json.loads(message.body)
+
+    assert told("card-1")["key"] == "card-1"
+    assert told("\ud800")["key"] == "?"
+    for none in (None, "x" * 1_025, {"a": "record of a schema registry"}):
+        assert "key" not in told(none)
+    assert list(told(None)) == [field for field in Rejection.__struct_fields__ if field != "key"]
 
 
 def test_what_was_sent_is_not_sent_again_when_another_message_tells_of_it(run: Run, deployed: Deployed) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 
 import small_model
 from deployed_stack import BUCKET, NAME, deploy, emulated_aws
 from eventscore import aws
 from eventscore.signing import Ed25519Signer
+from eventscore.store.versions import ModelVersions
 from eventscore_cli.stack import Stack, StackUnusable, find_stack, usable_stack
 from test_cli import Run, key_file, run, trained_run
 
@@ -44,6 +46,119 @@ def test_a_run_is_published_promoted_listed_and_scored_with_no_other_configurati
     assert run("promote", "small", "v-trained", "--channel", "shadow", "--stack", NAME).code == 0
     (tmp_path / "one.jsonl").write_bytes(small_model.message())
     assert run("score", "one.jsonl", "--stack", NAME).lines[0]["version"] == "v-trained"
+
+
+def in_the_bucket() -> dict[str, bytes]:
+    s3 = boto3.client("s3")
+    found = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return {each["Key"]: s3.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read() for each in found}
+
+
+class TestAVersionThatIsSignedAlready:
+    """It goes into a stack's bucket by one command, without the key that signed it."""
+
+    @pytest.fixture
+    def version(self, small_versions: ModelVersions, store_folder: Path) -> Path:
+        return store_folder / "small" / "versions" / "v1"
+
+    def test_it_goes_over_to_the_byte_by_conditional_writes_the_signature_last(
+        self, run: Run, version: Path, signer: Ed25519Signer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deploy(TrustedKeys=signer.public_key)
+        # A key for other commands may stand in the environment; it is not even looked at.
+        monkeypatch.setenv("EVENTSCORE_SIGNING_KEY", "no-such-file.pem")
+        written: list[tuple[str, Any]] = []
+        call = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def heard(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+            if operation == "PutObject":
+                written.append((arguments["Key"], arguments.get("IfNoneMatch")))
+            return call(client, operation, arguments)
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", heard)
+        ended = run("publish", version, "--stack", NAME, "--promote", "live")
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out == f"published small v1 to s3://{BUCKET}\nlive -> v1\n"
+        names = [key.removeprefix("small/versions/v1/") for key, _ in written]
+        assert names[-3:] == ["manifest.json", "manifest.sig", "small/channels.json"]
+        assert {condition for _, condition in written} == {"*"}, "what the bucket's policy asks for"
+        files = {f"small/versions/v1/{file.name}": file.read_bytes() for file in version.iterdir()}
+        assert {key: content for key, content in in_the_bucket().items() if "/versions/" in key} == files
+
+    def test_again_it_changes_nothing_and_says_so(self, run: Run, version: Path, signer: Ed25519Signer) -> None:
+        deploy(TrustedKeys=signer.public_key)
+        assert run("publish", version, "--stack", NAME).code == 0
+        before = in_the_bucket()
+        ended = run("publish", version, "--stack", NAME)
+        assert (ended.code, ended.out) == (0, f"already there, to the byte: small v1 in s3://{BUCKET}\n")
+        assert in_the_bucket() == before
+        # From there it goes on to another place, as from one stack to the next.
+        ended = run(
+            "publish", f"s3://{BUCKET}/small/versions/v1/", "--store", "other", "--trusted-key", signer.public_key
+        )
+        assert (ended.code, ended.out) == (0, "published small v1 to other\n")
+
+    def test_what_an_interrupted_copy_left_is_completed(self, run: Run, version: Path, signer: Ed25519Signer) -> None:
+        deploy(TrustedKeys=signer.public_key)
+        boto3.client("s3").upload_file(str(version / "model.onnx"), BUCKET, "small/versions/v1/model.onnx")
+        assert run("publish", version, "--stack", NAME, "--promote", "live").code == 0
+
+    @pytest.mark.parametrize("file", ["model.onnx", "golden.jsonl", "manifest.json", "manifest.sig", "contract.toml"])
+    def test_nothing_is_written_of_a_version_that_is_not_what_was_signed(
+        self, run: Run, version: Path, signer: Ed25519Signer, file: str
+    ) -> None:
+        deploy(TrustedKeys=signer.public_key)
+        (version / file).write_bytes((version / file).read_bytes() + b" ")
+        ended = run("publish", version, "--stack", NAME, "--promote", "live")
+        assert (ended.code, ended.out) == (1, "")
+        assert file in ended.err
+        assert in_the_bucket() == {}
+
+    def test_what_the_function_never_loads_is_held_to_its_digest_too(
+        self, run: Run, store_folder: Path, key_file: Path, trained_run: Path, own_key: str
+    ) -> None:
+        deploy(TrustedKeys=own_key)
+        assert run("publish", trained_run, "--store", store_folder, "--signing-key", key_file).code == 0
+        version = store_folder / "small" / "versions" / "v-trained"
+        (version / "report.html").write_bytes(b"<html>other</html>")
+        ended = run("publish", version, "--stack", NAME)
+        assert ended.code == 1
+        assert "report.html" in ended.err
+        assert in_the_bucket() == {}
+
+    def test_nothing_is_written_that_the_function_would_refuse(self, run: Run, version: Path, own_key: str) -> None:
+        deploy(TrustedKeys=own_key)
+        ended = run("publish", version, "--stack", NAME)
+        assert ended.code == 1
+        assert "trusted keys: " in ended.err
+        assert in_the_bucket() == {}
+
+    def test_another_version_of_its_name_stays_as_it_is(self, run: Run, version: Path, signer: Ed25519Signer) -> None:
+        deploy(TrustedKeys=signer.public_key)
+        for name in ("manifest.json", "manifest.sig"):
+            boto3.client("s3").put_object(Bucket=BUCKET, Key=f"small/versions/v1/{name}", Body=b"another")
+        before = in_the_bucket()
+        ended = run("publish", version, "--stack", NAME, "--promote", "live")
+        assert ended.code == 1
+        assert "already there; a version is written once" in ended.err
+        assert in_the_bucket() == before
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("model_store/small/versions/v1", "--signing-key", "signing.pem"), "leave --signing-key out"),
+            (("model_store/small/versions/v1", "--test", "t.parquet"), "leave --test out"),
+            (("model_store/small",), "name it, as model_store/small/versions/v1"),
+            (("model_store",), "name it, as model_store/small/versions/v1"),
+            (("model_store/small/versions",), "name it, as model_store/small/versions/v1"),
+            (("s3://scores-models/v1",), "expected <store>/<model>/versions/<version>"),
+            (("nowhere",), "got nowhere: there is none"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_said(self, run: Run, version: Path, arguments: tuple[str, ...], said: str) -> None:
+        ended = run("publish", *arguments)
+        assert (ended.code, ended.out) == (2, "")
+        assert said in ended.err.replace("\n", " ")
 
 
 def test_nothing_is_written_that_is_to_be_promoted_and_that_the_function_would_refuse(

@@ -215,6 +215,13 @@ def test_what_is_wrong_with_the_function_is_said(healthy: Stack, changes: dict[s
     assert [problem for problem in found if said in problem]
 
 
+@pytest.mark.parametrize("says", ["OK", "OK - 3 records", "No records processed", ""])
+def test_a_mapping_that_goes_well_is_nothing_to_look_at(healthy: Stack, says: str) -> None:
+    mapping = {"State": "Enabled", "LastProcessingResult": says}
+    _, found = told(healthy, clients(**{"lambda": lambda_client(get_event_source_mapping=mapping)}))
+    assert found == []
+
+
 def test_what_was_given_up_is_said_with_the_command_that_sends_it_back(healthy: Stack) -> None:
     for output in ("EventDeadLetterQueueUrl", "StreamFailureQueueUrl", "RejectQueueUrl"):
         boto3.client("sqs").send_message(QueueUrl=healthy.outputs[output], MessageBody="x")

@@ -248,6 +248,25 @@ def test_close_to_the_timeout_it_stops_taking_work_delivers_what_is_scored_and_r
     assert clock.remaining_s >= RESERVE_S
 
 
+def test_one_batch_that_took_very_long_does_not_cut_all_later_ones_short(
+    small_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(remaining_s=60, event_s=0.2)
+    runs = clock.scoring(small_artifact, monkeypatch)
+    service = FakeService()
+    sink = SINKS["sqs"](service, Waits().backoff)
+    scoring = ScoringService(sink, sink, lambda: NOW, lambda: clock.now)
+    records = [Record(small_model.message(order=n + 1), f"m-{n}") for n in range(100)]
+    scorer = VersionScorer(small_artifact)
+    scoring.process(scorer, "sqs", records, clock.left)
+    clock.event_s = 1e-4  # whatever it was, it has passed
+    for _ in range(2):
+        clock.remaining_s = 20
+        last = scoring.process(scorer, "sqs", records, clock.left)
+    assert runs == [100, 48, 100]
+    assert not last.returned
+
+
 @pytest.mark.parametrize("remaining_s", [0.0, RESERVE_S, RESERVE_S + 1e-9])
 def test_without_time_nothing_is_scored_or_sent_and_everything_returned(
     small_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, remaining_s: float

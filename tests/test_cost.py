@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cloudformation import Stack, load
 from conftest import ROOT
 from eventscore.signing import Ed25519Signer
 from eventscore_cli import costing
@@ -16,7 +17,6 @@ from eventscore_cli.costing import Assumptions, Load, Measured, Setting, bill, c
 from eventscore_cli.main import cli
 from eventscore_cli.price_file import read_prices
 from metric_names import FUNCTION, MODEL, lines_of_the_function, of_alarm, of_filters, of_lines
-from stack_template import Stack
 
 SHIPPED = Path(costing.__file__).parent
 PRICES = read_prices(SHIPPED / "prices" / "us-east-1.toml")
@@ -158,13 +158,13 @@ def test_a_queue_gathers_more_than_ten_only_within_a_second_or_more() -> None:
 def test_metrics_alarms_and_dashboards_are_as_many_as_the_stacks_have(tmp_path: Path, signer: Ed25519Signer) -> None:
     """Of a stack with a queue."""
     of_sqs = {"FunctionName": FUNCTION, "Model": MODEL, "EventQueueName": "q", "EventDeadLetterQueueName": "d"}
-    alarms = Stack(ROOT / "stacks" / "alarms.yaml", of_sqs)
+    alarms = Stack(load(ROOT / "stacks" / "alarms.yaml"), **of_sqs)
     given = Assumptions()
-    looked_at = [of_alarm(each) for each in alarms.resources("AWS::CloudWatch::Alarm").values()]
+    looked_at = [of_alarm(each) for each in alarms.of_type("AWS::CloudWatch::Alarm").values()]
     assert given.alarm_metrics == sum(map(len, looked_at))
-    assert given.composite_alarms == len(alarms.resources("AWS::CloudWatch::CompositeAlarm"))
-    dashboards = Stack(ROOT / "stacks" / "dashboards.yaml", {"FunctionName": FUNCTION, "Model": MODEL})
-    assert given.dashboards == len(dashboards.resources("AWS::CloudWatch::Dashboard"))
+    assert given.composite_alarms == len(alarms.of_type("AWS::CloudWatch::CompositeAlarm"))
+    dashboards = Stack(load(ROOT / "stacks" / "dashboards.yaml"), FunctionName=FUNCTION, Model=MODEL)
+    assert given.dashboards == len(dashboards.of_type("AWS::CloudWatch::Dashboard"))
     wanted = {
         "model": {MODEL},
         "source": {"sqs"},

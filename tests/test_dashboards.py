@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cloudformation import Stack, load
 from conftest import ROOT
 from eventscore.signing import Ed25519Signer
 from metric_names import (
@@ -27,9 +28,9 @@ from metric_names import (
     of_search,
     unknown,
 )
-from stack_template import Stack
 from test_alarms import ALL_SOURCES, OF_THE_MODEL, acting, alarms
 
+HERE = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012"}
 QUEUES = {
     "EventQueueName": "events",
     "EventDeadLetterQueueName": "dead",
@@ -62,13 +63,13 @@ _WORDS = {
 
 
 def stack(**parameters: str) -> Stack:
-    return Stack(ROOT / "stacks" / "dashboards.yaml", {**OF_THE_MODEL, **QUEUES, **parameters})
+    return Stack(load(ROOT / "stacks" / "dashboards.yaml"), **{**HERE, **OF_THE_MODEL, **QUEUES, **parameters})
 
 
 def bodies(of: Stack) -> dict[str, dict[str, Any]]:
     return {
         name: json.loads(dashboard["DashboardBody"])
-        for name, dashboard in of.resources("AWS::CloudWatch::Dashboard").items()
+        for name, dashboard in of.of_type("AWS::CloudWatch::Dashboard").items()
     }
 
 
@@ -102,7 +103,7 @@ def used(widget: Mapping[str, Any], emitted: set[Metric]) -> Iterable[Metric]:
 
 
 def test_there_is_one_for_whoever_decides_one_for_whoever_is_on_call_and_one_for_whoever_looks_for_a_cause() -> None:
-    named = {made["DashboardName"] for made in stack().resources("AWS::CloudWatch::Dashboard").values()}
+    named = {made["DashboardName"] for made in stack().of_type("AWS::CloudWatch::Dashboard").values()}
     assert named == {"eventscore-executive", "eventscore-on-call", "eventscore-debug"}
 
 
@@ -211,7 +212,7 @@ def test_widgets_stand_side_by_side_and_each_says_what_it_shows() -> None:
 
 def test_the_alarms_that_are_shown_are_there_and_all_that_page_are_shown() -> None:
     (shown,) = [widget["properties"]["alarms"] for _, widget in WIDGETS if widget["type"] == "alarm"]
-    paging = {alarm["AlarmName"] for alarm in acting(alarms()).values() if alarm["AlarmActions"] == ["PageTopic"]}
+    paging = {alarm["AlarmName"] for alarm in acting(alarms()).values() if alarm["AlarmActions"] == ["<PageTopic>"]}
     held_back_by = "eventscore-roll-out-under-way"
     assert {arn.rpartition(":")[2] for arn in shown} == paging | {held_back_by}
     assert all(arn.startswith("arn:aws:cloudwatch:us-east-1:123456789012:alarm:") for arn in shown)

@@ -280,13 +280,16 @@ def test_who_publishes_moves_no_channel_and_who_moves_one_publishes_nothing(stan
     mover.put_object(**moved)
 
 
-def test_who_operates_sees_the_rejected_events_and_may_send_them_back_but_reads_no_model(stand: Stand) -> None:
+def test_who_operates_sees_the_rejected_events_and_may_send_them_back_but_moves_no_channel(stand: Stand) -> None:
     operator = user(stand, "operator", PolicyArn=stand["OperateStackPolicyArn"])
     operator("sqs").receive_message(QueueUrl=stand["RejectQueueUrl"])
     operator("sqs").get_queue_attributes(QueueUrl=stand["EventQueueUrl"], AttributeNames=["QueueArn"])
     assert "AccessDenied" in refusal(operator("sqs").receive_message, QueueUrl=stand["SinkQueueUrl"])
     pointer = {"Bucket": stand["ModelBucketName"], "Key": "flight-delay/channels.json"}
-    assert refusal(operator("s3").get_object, **pointer) == "AccessDenied"
+    seen = operator("s3").get_object(**pointer)
+    assert (
+        refusal(operator("s3").put_object, Body=seen["Body"].read(), IfMatch=seen["ETag"], **pointer) == "AccessDenied"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- before new traffic

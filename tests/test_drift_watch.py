@@ -237,3 +237,20 @@ def test_a_snapshot_holds_nothing_that_each_of_its_environments_would_tell_of(
     score(59)
     last = world.sketches()[-1]
     assert (last.events, last.began) == (2, f"{datetime.fromtimestamp(restored, UTC):%Y-%m-%dT%H:%M:%S}.000Z")
+
+
+def test_a_restored_snapshot_counts_from_its_first_batch_on_and_waits_for_no_baseline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_restore_py, "_before_snapshot_registry", [])
+    monkeypatch.setattr(snapshot_restore_py, "_after_restore_registry", [])
+    score = world.start(monkeypatch, AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
+    for hook, *_ in snapshot_restore_py.get_before_snapshot():
+        hook()
+    world.file("v1").unlink()
+    for hook, *_ in snapshot_restore_py.get_after_restore():
+        hook()
+    score(1, good=3)
+    score(60)
+    assert [each.events for each in world.sketches()] == [4]
+    assert not world.metric("SketchFailed")

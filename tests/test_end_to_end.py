@@ -154,7 +154,7 @@ def test_the_report_draws_the_on_call_dashboard_over_what_the_function_wrote(dem
     panels = {panel.title: panel for panel in demo.summary.series.on_call}
     assert all(title in page for title in panels)
     ends = {
-        line.label: sum(filter(None, line.values)) for line in panels["events a minute, and where they ended"].lines
+        line.label: sum(filter(None, line.values)) for line in panels["events a second, and where they ended"].lines
     }
     counts = demo.summary.cloudwatch.values()
     assert ends["received"] == sum(each["received"] for each in counts)

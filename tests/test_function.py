@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -142,6 +143,40 @@ def test_a_source_without_partial_batch_responses_gets_an_error_in_place_of_one(
     (counts,) = [line for line in metrics(emitted()) if "Received" in line]
     assert counts["Returned"] == [1], "it is told all the same"
     assert function(sqs(GOOD.decode()), None) == {"batchItemFailures": [{"itemIdentifier": "m-0"}]}
+
+
+def test_a_version_is_replaced_though_a_sink_that_is_down_fails_every_invocation(
+    stack: Stack, signer: Ed25519Signer
+) -> None:
+    now = [1_763_720_100.0]
+    environment = {**stack.environment, "EVENTSCORE_WHOLE_BATCHES": "kafka"}
+    function = ScoreFunction.from_environment(environment, clock=lambda: now[0])
+    stack.sqs.delete_queue(QueueUrl=stack.sink)
+    small_model.publish(open_store("s3://models/store"), signer, "v2")
+    now[0] += 1000
+    with pytest.raises(RecordsReturned):
+        function(kafka({"t-0": [GOOD]}), None)
+    [answer] = function([small_model.EVENT], None)
+    assert answer["version"] == "v2"
+
+
+def test_a_delivered_batch_does_not_come_again_for_want_of_a_thread(
+    stack: Stack, signer: Ed25519Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_763_720_100.0]
+    function = ScoreFunction.from_environment(stack.environment, clock=lambda: now[0])
+    small_model.publish(open_store("s3://models/store"), signer, "v2")
+    now[0] += 1000
+
+    def start(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(Thread, "start", start)
+        assert function(sqs(GOOD.decode()), None) == {"batchItemFailures": []}
+    for _ in range(2):
+        assert function(sqs(GOOD.decode()), None) == {"batchItemFailures": []}
+    assert [answer["version"] for answer in stack.received(stack.sink)] == ["v1", "v1", "v2"]
 
 
 def test_a_reject_queue_that_fails_returns_the_poison(stack: Stack) -> None:

@@ -125,6 +125,15 @@ def test_a_key_that_cannot_sign_is_told_before_anything_is_signed() -> None:
         readable.sign(b"m")
 
 
+def test_what_kms_signed_with_another_key_is_never_published(kms: FakeKms) -> None:
+    signer = KmsSigner("alias/moved", kms)
+    kms.private = (
+        Ed25519PrivateKey.generate()
+    )  # the alias was pointed at another key since its public half was asked for
+    with pytest.raises(SettingsInvalid, match="a signature that the key's public half does not verify"):
+        signer.sign(b"{}")
+
+
 def test_what_names_no_kms_key_is_a_file(tmp_path: Any) -> None:
     made = write_new_key(tmp_path / "signing.pem")
     assert open_signer(str(tmp_path / "signing.pem")).public_key == made.public_key

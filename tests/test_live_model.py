@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import small_model
 from eventscore.artifact import Artifact
 from eventscore.contract import Contract, parse_contract
+from eventscore.drift_watch import DriftWatch
 from eventscore.errors import DigestMismatch, NoSuchChannel, StoreUnavailable
 from eventscore.fallback import FallbackRule
 from eventscore.live_model import LOAD_CAP_S, LOOK_CAP_S, RULE_RETRY_S, LiveModel
@@ -40,6 +41,8 @@ class FakeSource:
         self.loads: list[str] = []
         self.model = small_model.MODEL
         self.before_load: Callable[[], None] = lambda: None
+        self.before_watch: Callable[[], None] = lambda: None
+        self.watch_of: Callable[[str], DriftWatch | None] = lambda version: None
 
     def begin(self, channel: str) -> None:
         pass
@@ -67,6 +70,10 @@ class FakeSource:
             "contract": WITHOUT_RULE,
         }
         return cast("Artifact", SimpleNamespace(**facts))
+
+    def watch(self, artifact: Artifact, began: float) -> DriftWatch | None:
+        self.before_watch()
+        return self.watch_of(artifact.version)
 
     def contract(self, version: str) -> Contract:
         self._answer()
@@ -267,6 +274,57 @@ def test_a_failure_in_an_environment_that_was_frozen_says_nothing_but_not_for_ev
 
 
 # -- cold starts
+
+
+class Seen:
+    """Stands for a drift watch, and remembers who answered in the moment in which it was told that nothing more comes."""
+
+    def __init__(self, live: Callable[[], LiveModel]) -> None:
+        self._live = live
+        self.answered: list[str | None] = []
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.answered)
+
+    @is_over.setter
+    def is_over(self, over: bool) -> None:
+        serving = self._live().serving
+        self.answered.append(serving.version if serving else None)
+
+
+def watched_source(**channels: str) -> tuple[FakeSource, list[Any], Followed]:
+    """A source whose versions have a baseline, the watches that were begun, and the model that follows it."""
+    source, watches = FakeSource(**channels), list[Any]()
+    followed = Followed(source, watched=watches.append)
+    source.watch_of = lambda version: cast("DriftWatch", Seen(lambda: followed.live))
+    return source, watches, followed
+
+
+def test_a_version_that_may_still_answer_is_counted_on() -> None:
+    source, watches, followed = watched_source(live="v1")
+    followed.live.get()
+    followed.after(1)
+    source.pointer["live"] = "v2"
+    assert followed.after(REFRESH_S) == "v2"
+    # A batch that begins in this very moment meets the next version: no event is counted by a watch that was taken for the last time.
+    assert [watch.answered for watch in watches] == [["v2"], []]
+
+
+def test_a_model_that_is_let_go_is_counted_on_until_it_is_gone() -> None:
+    _, begun, followed = watched_source(live="v1")
+    followed.live.get()
+    followed.after(1)
+    followed.live.release()
+    assert [watch.answered for watch in begun] == [[None]]
+
+
+def test_a_watch_whose_version_was_let_go_while_its_baseline_was_read_ends_at_once() -> None:
+    source, watches, followed = watched_source(live="v1")
+    followed.live.get()
+    source.before_watch = followed.live.release
+    followed.after(1)
+    assert [watch.is_over for watch in watches] == [True], "or it would be looked at for ever"
 
 
 def test_a_cold_start_without_the_live_version_takes_the_one_before_and_goes_on_trying() -> None:

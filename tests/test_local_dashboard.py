@@ -28,7 +28,7 @@ def drawn(*values: MetricValues) -> dict[str, Panel]:
 
 def test_the_body_is_the_one_that_cloudformation_would_make() -> None:
     of_the_stack = stack()
-    made = of_the_stack.resources("AWS::CloudWatch::Dashboard")["OnCallDashboard"]["DashboardBody"]
+    made = of_the_stack.of_type("AWS::CloudWatch::Dashboard")["OnCallDashboard"]["DashboardBody"]
     values = {
         "Model": MODEL,
         "ServiceName": SERVICE,
@@ -48,12 +48,37 @@ def test_the_body_is_the_one_that_cloudformation_would_make() -> None:
 def test_every_metric_panel_of_the_dashboard_is_drawn_in_its_order() -> None:
     (body,) = [
         json.loads(made["DashboardBody"])
-        for name, made in stack(Model=MODEL).resources("AWS::CloudWatch::Dashboard").items()
+        for name, made in stack(Model=MODEL).of_type("AWS::CloudWatch::Dashboard").items()
         if name == "OnCallDashboard"
     ]
     titles = [widget["properties"]["title"] for widget in body["widgets"] if widget["type"] == "metric"]
-    assert list(drawn(told("Received", 0, 1.0))) == titles
+    here = [title.replace(" a minute", " a second") for title in titles]
+    assert list(drawn(told("Received", 0, 1.0))) == here
     assert len(titles) >= 8
+    assert here != titles
+
+
+def test_no_panel_says_a_period_that_its_values_do_not_have() -> None:
+    """The stack's panels count by the minute, the demo's by the second."""
+    for title, panel in drawn(told("Received", 0, 1.0), told("Latency", 0, 1.0)).items():
+        for text in (title, *panel.absent, *(line.label for line in panel.lines)):
+            assert "minute" not in text, text
+
+
+def test_zeros_and_a_single_value_are_seen_and_no_axis_ends_at_a_twentieth_of_a_second() -> None:
+    from matplotlib.figure import Figure
+
+    from eventscore_flights.demo.report import _panel
+
+    seen = drawn(told("Received", 0, 1.0), told("Received", 3, 1.0), told("ColdStart", 0, 1.0))
+    for title in ("error budget burn (14.4 and 6 page)", "models: loads, and what failed"):
+        axes = Figure().add_subplot()
+        _panel(axes, seen[title])
+        assert axes.get_xlim() == (0, 3)
+        assert axes.get_ylim()[1] >= 1
+        (line, *_) = axes.get_lines()
+        assert not line.get_clip_on()
+        assert line.get_marker() == "."
 
 
 def test_lines_are_sums_percentiles_and_expressions_over_periods() -> None:
@@ -65,7 +90,7 @@ def test_lines_are_sums_percentiles_and_expressions_over_periods() -> None:
         told("Received", 2.5, 50.0),
         told("Latency", 0, *range(1, 101)),
     )
-    ends = {line.label: line.values for line in seen["events a minute, and where they ended"].lines}
+    ends = {line.label: line.values for line in seen["events a second, and where they ended"].lines}
     assert ends == {"received": [200, None, 50], "returned to the source": [1, None, None]}
     (burn,) = seen["error budget burn (14.4 and 6 page)"].lines
     assert burn.values[0] == pytest.approx(5)  # half a percent of 0.1 %

@@ -15,7 +15,8 @@ from eventscore.delivery.rejection import Rejection
 from eventscore_cli.replaying import event as event_module
 from eventscore_cli.replaying.account import End
 from eventscore_cli.replaying.dead_letters import DeadLetterReader
-from eventscore_cli.replaying.event import Event
+from eventscore_cli.replaying.event import Event, Held, Parcel
+from eventscore_cli.replaying.replay import Doubtful
 from replay_world import NOW, Life, Stored, run
 
 PART_BYTES = 12
@@ -89,6 +90,101 @@ def test_never_twice_and_none_lost_wherever_the_process_dies(
     after_all = Counter(stored.sent())
     assert set(after_all) == set(held)
     assert all(after_all[body] - before[body] <= 1 for body in held)
+
+
+class BatchReader:
+    """Each message tells of several records, as the report of a mapping that gave a batch up does."""
+
+    def add(self, held: Held) -> Parcel | None:
+        events = [
+            Event("kinesis", f"shard:{name}", name.encode(), NOW, "given up", group=name[0])
+            for name in json.loads(held.body)
+        ]
+        return Parcel(tuple(events), (held,))
+
+    def rest(self) -> list[Parcel]:
+        return []
+
+
+batches = st.lists(
+    st.lists(
+        st.sampled_from([f"{key}{number}" for key in "abc" for number in range(8)]),
+        min_size=1,
+        max_size=25,
+        unique=True,
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""What each message tells of; batches overlap where one was given up, halved and given up again."""
+
+
+@given(
+    batches=batches,
+    deaths=deaths,
+    fates=fates,
+    doubtful=st.sampled_from(["leave", "send", "remove"]),
+    limit=st.one_of(st.none(), st.integers(1, 12)),
+    target=st.sampled_from(["events", "events.fifo"]),
+)
+@settings(max_examples=300)
+def test_a_message_that_tells_of_several_events_goes_when_the_last_of_them_is_at_rest_and_not_before(
+    batches: list[list[str]],
+    deaths: list[tuple[int, bool]],
+    fates: list[str | None],
+    doubtful: Doubtful,
+    limit: int | None,
+    target: str,
+) -> None:
+    stored = Stored()
+    told = {stored.put("rejects", json.dumps(batch)): batch for batch in batches}
+    script = iter(fates)
+
+    def at_rest(name: str) -> bool:
+        """Taken, or decided upon: nothing else lets go of it."""
+        entries = [json.loads(entry) for entry in stored.objects.values()]
+        states = {entry["state"] for entry in entries if entry["origin"] == f"shard:{name}"}
+        assert len(states) <= 1
+        return name in stored.sent(target) or (doubtful == "remove" and states == {"sent"})
+
+    def check_batches() -> None:
+        if doubtful != "send":  # who says so accepts it
+            assert max(Counter(stored.sent(target)).values(), default=0) <= 1, "never twice"
+        for message, batch in told.items():
+            if message not in stored.queues["rejects"]:
+                assert all(map(at_rest, batch)), "what is not sent is in the queue"
+
+    for step, after in deaths:
+        before = len(stored.sent(target))
+        life = Life(step, after=after)
+        more = {"reader": BatchReader(), "target": target, "limit": limit}
+        run(stored, life, lambda _body: next(script, None), doubtful="leave", **more)
+        check_batches()
+        assert limit is None or len(stored.sent(target)) - before <= limit
+    for _ in range(200):
+        before = len(stored.sent(target))
+        account = run(stored, reader=BatchReader(), target=target, limit=limit, doubtful=doubtful)
+        assert account is not None
+        check_batches()
+        assert limit is None or len(stored.sent(target)) - before <= limit
+        if not stored.queues["rejects"] or account.ends[End.IN_DOUBT]:
+            break
+    else:
+        raise AssertionError("a limit must not keep a queue from ever becoming empty")
+
+
+def test_a_limit_counts_what_is_sent_and_goes_on_behind_what_went_out_before() -> None:
+    stored = Stored()
+    stored.put("rejects", json.dumps([f"a{number}" for number in range(7)]))
+    for sent in (3, 6, 7):
+        looked = run(stored, reader=BatchReader(), limit=3, send=False)
+        assert looked is not None
+        assert looked.ends[End.WOULD_SEND] == min(3, 7 - len(stored.sent()))
+        account = run(stored, reader=BatchReader(), limit=3)
+        assert account is not None
+        assert len(stored.sent()) == sent
+        assert account.unselected == 7 - sent
+    assert stored.queues["rejects"] == {}
 
 
 @given(lengths=records, told_twice=st.booleans())
@@ -188,6 +284,38 @@ def test_parts_that_are_left_of_a_record_that_was_sent_are_removed_and_others_ar
     assert stored.sent() == []
 
 
+@given(lengths=st.lists(st.integers(60, 200), min_size=1, max_size=4), data=st.data())
+def test_a_message_that_cannot_be_deleted_leaves_the_first_part_which_tells_whose_it_is(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    stored, held = filled(lengths, told_twice=False)
+    every = [message for messages in held.values() for message in messages]
+    stored.undeletable = data.draw(st.sets(st.sampled_from(every), min_size=1))
+    account = run(stored)
+    assert account is not None
+    assert account.not_removed > 0
+    for messages in held.values():
+        left = [message for message in messages if message in stored.queues["rejects"]]
+        assert not left or messages[0] in left
+    stored.undeletable = set()
+    again = run(stored)
+    assert again is not None
+    assert stored.queues["rejects"] == {}
+    assert Counter(stored.sent()) == Counter(list(held))
+
+
+def test_behind_what_is_in_doubt_its_group_waits_in_the_next_run_too() -> None:
+    stored = Stored()
+    for number in range(3):
+        stored.put("rejects", f"{number}", Attributes={"SentTimestamp": "0", "MessageGroupId": "g"})
+    more = {"target": "events.fifo", "reader": DeadLetterReader()}
+    run(stored, None, lambda _body: "lost with its answer", **more)
+    run(stored, **more)
+    assert stored.sent("events.fifo") == [], "nothing overtakes what may not have arrived"
+    run(stored, doubtful="send", **more)
+    assert stored.sent("events.fifo") == ["0", "1", "2"]
+
+
 def test_the_identity_of_a_record_is_that_of_its_first_part_and_no_other_record_has_it() -> None:
     def identity(payload: bytes | None, origin: str = "o", source: str = "sqs") -> str:
         return Event(source, origin, payload, NOW, "reason").identity
@@ -283,7 +411,7 @@ def test_whoever_asks_a_run_to_stop_gets_everything_back_that_was_not_sent() -> 
 def test_a_look_says_of_each_what_would_become_of_it() -> None:
     stored, held = filled([0] * 4, told_twice=False)
     run(stored, None, lambda _body: "taken, and the answer is lost", limit=1)
-    run(stored, limit=2)
+    run(stored, limit=1)  # what is in doubt does not count
     stored.reject(list(held)[1].encode(), "o-1", rejected_at="2026-11-21T11:05:00.000Z")
     before = {name: dict(queue) for name, queue in stored.queues.items()}
     objects = dict(stored.objects)

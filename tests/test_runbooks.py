@@ -66,8 +66,8 @@ def test_a_page_says_the_same_things_in_the_same_order(page: str) -> None:
 def test_a_page_says_whether_its_alarm_pages(page: str) -> None:
     topics = {to for alarm in acting(STACK).values() if page_of(alarm) == page for to in alarm["AlarmActions"]}
     says = {
-        frozenset({"PageTopic"}): "Pages",
-        frozenset({"TicketTopic"}): "Opens a ticket",
+        frozenset({"<PageTopic>"}): "Pages",
+        frozenset({"<TicketTopic>"}): "Opens a ticket",
         frozenset(): "Tells nobody",
     }
     third_line = PAGES[page].splitlines()[2]

@@ -107,7 +107,7 @@ def test_what_the_author_may_write_the_function_reads_the_same(name: str, data: 
     try:
         by_author = parse_contract(toml.encode(), "c")
     except ContractInvalid:
-        # What no author may write no version holds; the function refuses it as far as it can tell from one key alone.
+        # What no author may write no version holds; the function refuses what one key alone tells, and what would answer events wrongly.
         try:
             tomllib.loads(toml)
         except tomllib.TOMLDecodeError:
@@ -133,6 +133,15 @@ def test_what_the_author_may_write_the_function_reads_the_same(name: str, data: 
         ('id = "order"', ""),
         ("[[decisions]]", "[fallback]\nscroe = 0.5\n[[decisions]]"),
         ("[[decisions]]", '[fallback]\nscores = {a = "b"}\n[[decisions]]'),
+        ("from = 0.9", "from = -0.5"),
+        ("from = 0.9", "from = 0.0"),
+        ('name = "decline"', 'name = "accept"'),
+        ("max = 100\n", "max = -100\n"),
+        ('values = ["web", "shop"]\n', ""),
+        ('time = "at"', 'time = "order"'),
+        ('id = "order"', 'id = "amount"'),
+        ('rollout_key = "customer"', 'rollout_key = "at"'),
+        ('task = "binary"', 'task = "multiclass"'),
     ],
 )
 def test_a_contract_that_the_function_half_understands_is_refused(old: str, new: str) -> None:

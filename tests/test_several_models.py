@@ -22,8 +22,7 @@ from eventscore.function import ScoreFunction
 from eventscore.manifest import CONTRACT
 from eventscore.records import Record
 from eventscore.routing import Router
-from eventscore.scorer import VersionScorer
-from eventscore.scoring import Answer, score_messages
+from eventscore.scoring import Answer, Answering, score_messages
 from eventscore.service import ScoringService
 from eventscore.settings import Settings
 from eventscore.signing import Ed25519Signer
@@ -126,13 +125,13 @@ def test_a_field_of_the_event_names_its_model_in_any_mix(several: Several) -> No
 
 def test_each_model_of_a_batch_runs_once(several: Several, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[tuple[str, int]] = []
-    score = VersionScorer.score
+    outcomes = Answering.outcomes
 
-    def counted(self: VersionScorer, messages: Sequence[bytes | None], now: datetime) -> Any:
-        runs.append((self.model, len(messages)))
-        return score(self, messages, now)
+    def counted(self: Answering, messages: Sequence[bytes | None], now: datetime) -> Any:
+        runs.append((self._artifact.model, len(messages)))
+        return outcomes(self, messages, now)
 
-    monkeypatch.setattr(VersionScorer, "score", counted)
+    monkeypatch.setattr(Answering, "outcomes", counted)
     several.start(**BY_FIELD)(sqs(*[named("small"), named("wide"), named("small")] * 10), None)
     assert sorted(runs) == [("small", 20), ("wide", 10)]
 

@@ -169,6 +169,18 @@ def test_what_waits_to_be_counted_and_what_unseen_values_take_is_bounded(small_a
     assert len(sketch.categories["country"].counts) == len(COUNTRIES)
 
 
+@pytest.mark.parametrize(("max_length", "waits"), [(12, 511), (256, 511), (10_000, 203)])
+def test_the_larger_a_row_may_be_the_fewer_wait(small_artifact: Artifact, max_length: int, waits: int) -> None:
+    toml = small_model.CONTRACT_TOML.replace("max_length = 12", f"max_length = {max_length}")
+    contract = parse_contract(toml.replace("max_bytes = 2000", "max_bytes = 60000").encode(), "large rows")
+    of = DriftWatch("small", "v1", contract, BASELINE, BEGAN)
+    decoded, seen = small_artifact.decoder.decode_all([small_model.message()]), 0
+    for _ in range(ROWS_THAT_WAIT):
+        of.observe(decoded.table, SCORES[:1])
+        seen = max(seen, of._waiting_rows)
+    assert (seen, of.events) == (waits, ROWS_THAT_WAIT)
+
+
 def test_a_sketch_that_cannot_be_made_ends_the_watch_and_costs_no_event(small_artifact: Artifact) -> None:
     scorer, of = VersionScorer(small_artifact), watch()
     of._of_values.append(of._of_values[0])
@@ -252,6 +264,23 @@ def changed(change: Any) -> bytes:
 def test_a_baseline_that_cannot_be_counted_with_says_why(raw: bytes, said: str) -> None:
     with pytest.raises(BaselineInvalid, match=said):
         parse_baseline(raw, "small/versions/v1/baseline.json", CONTRACT)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e-3, 1e9, 1e30])
+def test_numbers_of_every_size_have_bins_that_the_function_can_count_in(scale: float) -> None:
+    amounts = np.random.default_rng(9).random(500) * scale
+    part = table(500).with_columns(amount=pl.Series(amounts))
+    document = build_baseline(part, CONTRACT, SCORES, SCORES)
+    bins = parse_baseline(json.dumps(document).encode(), "baseline.json", CONTRACT).numbers["amount"]
+    assert bins.counts == (25,) * 20
+    assert _histogram(amounts, np.array(bins.edges))["counts"] == list(bins.counts), "as written, so counted"
+
+
+def test_borders_that_cannot_be_told_apart_are_one() -> None:
+    part = table(500).with_columns(amount=pl.Series(1e9 + np.arange(500) // 12 * 2.0**-23))
+    document = build_baseline(part, CONTRACT, SCORES, SCORES)
+    bins = parse_baseline(json.dumps(document).encode(), "baseline.json", CONTRACT).numbers["amount"]
+    assert sum(bins.counts) == 500
 
 
 def test_a_score_on_the_border_of_two_decisions_is_counted_where_it_is_decided() -> None:

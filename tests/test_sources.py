@@ -80,6 +80,23 @@ def test_kafka_values_become_records_that_carry_partition_and_offset(source: str
     ]
 
 
+def keys(invocation: Any) -> list[Any]:
+    return [record.key for record in recognise(invocation).records(invocation)]
+
+
+def test_a_record_has_the_key_that_its_order_hangs_on() -> None:
+    stream = kinesis(b"{}", b"{}")
+    stream["Records"][0]["kinesis"]["partitionKey"] = "card-1"
+    assert keys(stream) == ["card-1", None]
+    fifo = sqs("{}", "{}", fifo=True)
+    fifo["Records"][0]["attributes"] = {"MessageGroupId": "card-1"}
+    assert keys(fifo) == ["card-1", None]
+    topic = kafka({"flights-0": [b"{}", None]})
+    topic["records"]["flights-0"][1]["key"] = "Y2FyZC0x"
+    assert keys(topic) == [None, "Y2FyZC0x"]
+    assert keys(sqs("{}")) == [None]
+
+
 def test_what_a_schema_registry_says_about_a_record_is_left_alone() -> None:
     invocation = kafka({"t-0": [b'{"order": "o-1"}']})
     [record] = invocation["records"]["t-0"]

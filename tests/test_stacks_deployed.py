@@ -60,7 +60,7 @@ def test_the_dashboards_are_those_that_the_tests_have_read(aws: Ministack) -> No
     parameters = {**OF_THE_MODEL, **QUEUES}
     outputs = deploy(aws, "dashboards", template, parameters)
     assert set(outputs.values()) == {"eventscore-executive", "eventscore-on-call", "eventscore-debug"}
-    for made in stack().resources("AWS::CloudWatch::Dashboard").values():
+    for made in stack().of_type("AWS::CloudWatch::Dashboard").values():
         body = aws.client("cloudwatch").get_dashboard(DashboardName=made["DashboardName"])["DashboardBody"]
         expected = made["DashboardBody"].replace("123456789012", "000000000000")
         assert json.loads(body) == json.loads(expected)
@@ -83,7 +83,7 @@ def test_the_alarms_are_those_that_the_tests_have_read(aws: Ministack) -> None:
     made: dict[str, Any] = {
         alarm["AlarmName"]: alarm for alarm in aws.client("cloudwatch").describe_alarms(MaxRecords=100)["MetricAlarms"]
     }
-    of_the_stack = expected.resources("AWS::CloudWatch::Alarm").items()
+    of_the_stack = expected.of_type("AWS::CloudWatch::Alarm").items()
     watched = {alarm["AlarmName"]: alarm for name, alarm in of_the_stack if name in kept}
     assert len(watched) >= 10
     assert made.keys() == watched.keys()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +15,14 @@ import pytest
 import small_model
 from eventscore.artifact import Artifact
 from eventscore.delivery.sink import Message, NotTaken
+from eventscore.drift_watch import DriftWatch
 from eventscore.errors import SettingsInvalid
 from eventscore.function import ScoreFunction
 from eventscore.service import ScoringService
 from eventscore.signing import Ed25519Signer
 from eventscore.store.folder import FolderStore
 from eventscore.telemetry import Telemetry
+from test_sketch import watch
 from test_sources import sqs
 
 
@@ -46,10 +50,12 @@ class Mute(Telemetry):
         raise ValueError("nobody knows this log level: secret")
 
 
-def function(artifact: Artifact, telemetry: Telemetry) -> tuple[ScoreFunction, Queue, Queue]:
+def function(
+    artifact: Artifact, telemetry: Telemetry, watch: DriftWatch | None = None
+) -> tuple[ScoreFunction, Queue, Queue]:
     answers, rejects = Queue(), Queue()
     service = ScoringService(answers, rejects, lambda: datetime(2026, 11, 21, tzinfo=UTC))
-    return ScoreFunction.of(artifact, service, telemetry), answers, rejects
+    return ScoreFunction.of(artifact, service, telemetry, watch), answers, rejects
 
 
 def unheard_of() -> Telemetry:
@@ -77,6 +83,26 @@ def test_a_batch_that_is_delivered_is_done_though_nothing_can_be_told_of_it(
 def test_a_direct_invocation_is_answered_though_nothing_can_be_told_of_it(small_artifact: Artifact) -> None:
     score, _, _ = function(small_artifact, Mute())
     assert score([small_model.EVENT], None)[0]["event_id"] == "o-1"
+
+
+class Full(io.StringIO):
+    """A stream that takes nothing."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+@pytest.mark.parametrize("sketched", [False, True])
+def test_where_neither_output_takes_a_line_a_delivered_batch_does_not_come_again(
+    small_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, sketched: bool
+) -> None:
+    score, answers, rejects = function(small_artifact, unheard_of(), watch() if sketched else None)
+    monkeypatch.setattr("sys.stdout", Full())
+    monkeypatch.setattr("sys.stderr", Full())
+    invocation: Any = sqs(small_model.message().decode(), "no json")
+    for _ in range(2):
+        assert score(invocation, None) == {"batchItemFailures": []}
+    assert (len(answers.origins), len(rejects.origins)) == (2, 2)
 
 
 def test_a_switch_for_metrics_that_makes_no_sense_stops_the_cold_start(tmp_path: Path, signer: Ed25519Signer) -> None:

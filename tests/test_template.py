@@ -285,6 +285,9 @@ def test_nothing_that_holds_events_or_models_answers_plain_http_or_the_public(te
     [queue_policy] = stack.of_type("AWS::SQS::QueuePolicy").values()
     assert queue_policy["Queues"] == [f"<{name}>" for name in ORDERED_QUEUES]
     assert set(ORDERED_QUEUES) == stack.of_type("AWS::SQS::Queue").keys()
+    for guard in ("ModelBucket", "ModelBucketPolicy"):
+        kept = (template["Resources"][guard]["DeletionPolicy"], template["Resources"][guard]["UpdateReplacePolicy"])
+        assert kept == ("Retain", "Retain"), "a bucket that outlives the stack keeps what guards it"
     [bucket] = stack.of_type("AWS::S3::Bucket").values()
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
@@ -479,6 +482,37 @@ def test_nested_stacks_are_given_parameters_that_they_have_and_all_that_they_nee
         if resource["Type"] == "AWS::Serverless::Application"
     }
     assert made == {"Alarms", "Dashboards"}, "training costs nothing until somebody asks for it"
+
+
+def test_the_dead_letters_of_an_existing_queue_are_watched_where_they_are_named(template: dict[str, Any]) -> None:
+    arns = {name: f"arn:aws:sqs:us-east-1:123456789012:{name}" for name in ("theirs", "dead")}
+
+    def watched(**parameters: str) -> set[str]:
+        resources = Stack(template, **parameters).resources
+        return {
+            resources[name]["Properties"]["Parameters"]["EventDeadLetterQueueName"] for name in ("Alarms", "Dashboards")
+        }
+
+    assert watched() == {"<EventDeadLetterQueue.QueueName>"}
+    assert watched(SqsQueueArn=arns["theirs"]) == {""}
+    assert watched(SqsQueueArn=arns["theirs"], SqsDeadLetterQueueArn=arns["dead"]) == {"dead"}
+
+
+def test_what_people_need_of_a_nested_stack_is_an_output_of_the_stack(template: dict[str, Any]) -> None:
+    outputs = Stack(template, EnableTraining="true").outputs
+    told = re.findall(r"<(\w+)\.Outputs\.(\w+)>", str(outputs))
+    assert {name for name, _ in told} == {"Alarms", "Training"}
+    for name, output in told:
+        child = cloudformation.load(ROOT / template["Resources"][name]["Properties"]["Location"])
+        assert output in child["Outputs"], f"{name} has no output {output}"
+    assert not [value for value in Stack(template, EnableAlarms="false").outputs.values() if ".Outputs." in value]
+
+
+def test_a_key_of_one_s_own_encrypts_the_training_s_bucket_and_logs_too(template: dict[str, Any]) -> None:
+    given = Stack(template, EnableTraining="true", KmsKeyArn=KEY_ARN).resources["Training"]["Properties"]["Parameters"]
+    assert {name for name, value in given.items() if value == KEY_ARN} == {
+        *("ModelBucketKmsKeyArn", "BucketKmsKeyArn", "LogKmsKeyArn"),
+    }
 
 
 def test_every_parameter_is_told_of_in_the_docs(template: dict[str, Any]) -> None:

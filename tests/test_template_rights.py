@@ -30,6 +30,7 @@ EVERYTHING = {
     "KmsKeyArn": KEY_ARN,
     "SourceKmsKeyArns": f"{KEY_ARN}-of-theirs",
     "SinkArns": "arn:aws:sqs:us-east-1:123456789012:scores",
+    "SinkKmsKeyArns": f"{KEY_ARN}-of-the-sinks",
     "VpcSubnetIds": "subnet-1,subnet-2",
     "VpcSecurityGroupIds": "sg-1",
 }
@@ -39,7 +40,10 @@ BUCKET, OBJECTS, MAIN_MODEL = "<ModelBucket.Arn>", "<ModelBucket.Arn>/*", "<Mode
 KAFKA = "arn:aws:kafka:us-east-1:123456789012"
 LOGS = "logs:CreateLogStream logs:PutLogEvents"
 MAPPINGS = "arn:<AWS::Partition>:lambda:<AWS::Region>:<AWS::AccountId>:event-source-mapping:*"
-DEPLOYMENTS = "arn:<AWS::Partition>:codedeploy:<AWS::Region>:<AWS::AccountId>:deploymentgroup:<AWS::StackName>-*"
+DEPLOYMENTS = (
+    "arn:<AWS::Partition>:codedeploy:<AWS::Region>:<AWS::AccountId>:deploymentgroup:"
+    "<AWS::StackName>-ServerlessDeploymentApplication-*"
+)
 KEY = {KEY_ARN: "kms:Decrypt kms:GenerateDataKey"}
 READ_MODELS = {OBJECTS: "s3:GetObject", BUCKET: "s3:ListBucket"}
 INTERFACES = (
@@ -75,6 +79,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "<IdempotencyTable.Arn>": "dynamodb:BatchGetItem dynamodb:BatchWriteItem",
         **KEY,
         f"{KEY_ARN}-of-theirs": "kms:Decrypt",
+        f"{KEY_ARN}-of-the-sinks": "kms:Decrypt kms:GenerateDataKey",
         "*": f"{INTERFACES} xray:PutTelemetryRecords xray:PutTraceSegments",
     },
     "CodeDeployRole": {
@@ -115,6 +120,7 @@ RIGHTS: dict[str, dict[str, str]] = {
             ("<RejectQueue.Arn>", "<EventDeadLetterQueue.Arn>", "<StreamFailureQueue.Arn>"),
             "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage",
         ),
+        "<SinkQueue.Arn>": "sqs:GetQueueAttributes",
         "<EventQueue.Arn>": "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:SendMessage",
         "<EventStream.Arn>": (
             "kinesis:DescribeStreamSummary kinesis:GetRecords kinesis:GetShardIterator kinesis:ListShards kinesis:PutRecords"
@@ -149,9 +155,9 @@ WILDCARDS = {
     ),
     DEPLOYMENTS: {
         **dict.fromkeys(
-            ("codedeploy:GetDeployment", "codedeploy:ListDeployments"), "SAM's names begin with the stack's"
+            ("codedeploy:GetDeployment", "codedeploy:ListDeployments"), "SAM makes the application, and not always"
         ),
-        "codedeploy:PutLifecycleEventHookExecutionStatus": "SAM's names begin with the stack's; naming them would make a circle",
+        "codedeploy:PutLifecycleEventHookExecutionStatus": "SAM makes the application, and not always",
     },
 }
 """Every star in a resource, and why."""
@@ -205,6 +211,23 @@ def test_nobody_has_a_right_that_does_not_stand_here(template: dict[str, Any]) -
     assert holders(stack) == RIGHTS
 
 
+def test_roles_and_policies_fit_into_what_iam_takes(template: dict[str, Any]) -> None:
+    """docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html; blanks do not count. Real names are long."""
+    longest = (
+        "arn:aws-us-gov:dynamodb:us-gov-west-1:123456789012:table/"
+        + "a-stack-with-a-long-name-ResourceName-1A2B3C4D5E6F"
+    )
+    stack = Stack(template, **EVERYTHING)
+    for kind, held, most in (
+        ("AWS::IAM::Role", "Policies", 10_240),
+        ("AWS::IAM::ManagedPolicy", "PolicyDocument", 6_144),
+    ):
+        for name, made in stack.of_type(kind).items():
+            documents = [of["PolicyDocument"] for of in made[held]] if held == "Policies" else [made[held]]
+            text = re.sub(r"<[^>]+>", longest, json.dumps(documents, separators=(",", ":")))
+            assert len(text) < most, name
+
+
 def test_every_star_has_a_reason_and_no_action_has_one() -> None:
     starred = {
         (resource, action)
@@ -224,6 +247,7 @@ def test_without_its_options_the_function_has_few_rights(template: dict[str, Any
         MAIN_MODEL: "s3:GetObject",
         "<SinkQueue.Arn>": "sqs:SendMessage",
         "<RejectQueue.Arn>": "sqs:SendMessage",
+        "*": "xray:PutTelemetryRecords xray:PutTraceSegments",
     }
 
 
@@ -249,7 +273,7 @@ def test_the_function_may_read_models_and_nobody_may_both_write_versions_and_mov
         assert {name: keys for name, keys in writing.items() if keys} == {
             "PublishVersions": ["<ModelBucket.Arn>/*/versions/*"],
             "MoveChannels": ["<ModelBucket.Arn>/*/channels.json"],
-        "OperateStack": ["<ModelBucket.Arn>/_replays/*"],
+            "OperateStack": ["<ModelBucket.Arn>/_replays/*"],
         }
 
 
@@ -328,6 +352,8 @@ def test_every_combination_can_be_made_and_names_only_what_is_made(
         ({"SqsBatchWindowSeconds": "0"}, "SqsBatchSize may be 10 at most"),
         ({"StreamBatchWindowSeconds": "0"}, "StreamBatchSize may be 10 at most"),
         ({"SqsMinimumPollers": "1"}, "at least 2 provisioned pollers"),
+        ({"KafkaSchemaRegistryUri": "arn", "KafkaMinimumPollers": "0"}, "KafkaMinimumPollers must be 1 at least"),
+        ({"SqsDeadLetterQueueArn": "arn:aws:sqs:us-east-1:123456789012:dead"}, "SqsDeadLetterQueueArn is that of"),
         ({"EnableTraining": "true", "TrainingVpcId": "vpc-1"}, "must say where the machines run"),
         ({"VpcSubnetIds": "subnet-1"}, "must be given together"),
         ({"VpcSecurityGroupIds": "sg-1"}, "must be given together"),

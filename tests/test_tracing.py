@@ -201,6 +201,7 @@ LAMBDA = {"LAMBDA_TASK_ROOT": "/var/task", "AWS_XRAY_DAEMON_ADDRESS": "169.254.7
         ({"AWS_SAM_LOCAL": "true"}, False),
         ({"AWS_XRAY_DAEMON_ADDRESS": ""}, False),
         ({"AWS_XRAY_DAEMON_ADDRESS": "nowhere"}, False),
+        ({"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:65536"}, False),
         ({"AWS_XRAY_DAEMON_ADDRESS": "tcp:127.0.0.1:2001"}, False),
     ],
 )

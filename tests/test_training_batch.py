@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import boto3
 import pytest
+from boto3.exceptions import S3UploadFailedError
 from moto import mock_aws
 
 pytest.importorskip("torch")
@@ -32,7 +33,8 @@ from eventscore_local.ministack import CREDENTIALS, Ministack
 from eventscore_training import load_run, train
 from eventscore_training.batch import RESULT, run_batch
 from eventscore_training.config import parse_training_config
-from eventscore_training.container import GATES_MISSED, STOPPED
+from eventscore_training.container import GATES_MISSED, STOPPED, Places
+from eventscore_training.errors import GateFailed, TrainingInterrupted
 from eventscore_training.s3_folder import S3Folder
 
 pytestmark = pytest.mark.training
@@ -136,6 +138,60 @@ def test_gates_that_are_missed_end_otherwise_than_what_is_broken(bucket: Bucket,
     assert run_batch(environment, bucket.client) == 1
     assert bucket.result()["outcome"] == "failed"
     assert "contract" in bucket.result()["message"]
+
+
+class Forgetful:
+    """A client whose uploads below ``folder`` fail."""
+
+    def __init__(self, client: Any, folder: str) -> None:
+        self._client = client
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def upload_file(self, file: str, bucket: str, key: str) -> None:
+        if f"/{self._folder}/" in key:
+            raise S3UploadFailedError(f"no {key}: SlowDown")
+        self._client.upload_file(file, bucket, key)
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "runs"])
+def test_a_published_version_is_told_as_published_whatever_of_the_job_is_not_kept(
+    bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    environment = bucket.environment(tmp_path / "machine", **{"fit.epochs": "2"})
+    assert run_batch(environment, Forgetful(bucket.client, folder)) == 0
+    assert (bucket.result()["outcome"], "run" in bucket.result()) == ("published", folder != "runs")
+    assert [bucket.result()["version"]] == list(bucket.versions().versions())
+    assert "SlowDown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "outcome"),
+    [(TrainingInterrupted(Path("checkpoints")), STOPPED, "started"), (GateFailed(()), GATES_MISSED, "gates-missed")],
+)
+def test_how_a_job_ended_is_told_though_its_last_checkpoint_is_not_kept(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: Exception, code: int, outcome: str
+) -> None:
+    def train_and_publish(places: Places, environment: Mapping[str, str]) -> NoReturn:
+        places.checkpoints.mkdir(parents=True)
+        (places.checkpoints / "checkpoint-1.pt").write_bytes(b"1")
+        raise ends
+
+    monkeypatch.setattr("eventscore_training.batch.train_and_publish", train_and_publish)
+    environment = bucket.environment(tmp_path / "machine")
+    assert run_batch(environment, Forgetful(bucket.client, "checkpoints")) == code
+    assert bucket.result()["outcome"] == outcome
+
+
+def test_a_job_that_is_told_no_store_publishes_nothing_and_says_so_before_it_trains(
+    bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_batch(bucket.environment(tmp_path / "machine") | {"SM_HPS": "{}"}, bucket.client) == 1
+    assert "expected store, s3://bucket" in capsys.readouterr().err
+    assert bucket.result()["outcome"] == "failed"
+    assert not (tmp_path / "machine" / "model").exists()
 
 
 def test_a_version_is_compared_with_the_live_one_of_a_key_that_is_trusted(bucket: Bucket, tmp_path: Path) -> None:

@@ -7,19 +7,18 @@ import re
 from typing import Any
 
 import botocore.session
-import yaml
 from botocore.validate import ParamValidator
 
+from cloudformation import load
 from conftest import ROOT
 from eventscore_training import batch
-from test_training_stack import CASES, STACK, Loader
+from test_training_stack import CASES, STACK
 
 PAGE = (ROOT / "docs" / "training-on-aws.md").read_text(encoding="utf-8")
 
 
 def stack() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load(STACK.read_text(encoding="utf-8"), Loader)
-    return loaded
+    return load(STACK)
 
 
 def filled(value: Any) -> Any:

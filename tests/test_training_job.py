@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch")
 import orders  # noqa: E402
 from eventscore.artifact import load_artifact  # noqa: E402
 from eventscore.contract import parse_contract  # noqa: E402
-from eventscore.errors import AlreadyPublished, ContractInvalid, GraphInvalid  # noqa: E402
+from eventscore.errors import AlreadyPublished, BaselineInvalid, ContractInvalid, GraphInvalid  # noqa: E402
 from eventscore.manifest import BASELINE, CONTRACT, GOLDEN, GRAPH, MANIFEST, REPORT  # noqa: E402
 from eventscore.signing import Ed25519Signer, Ed25519Verifier  # noqa: E402
 from eventscore.store.folder import FolderStore  # noqa: E402
@@ -151,6 +152,18 @@ def test_a_version_that_the_function_would_refuse_is_not_published(tmp_path: Pat
     run = train(orders.config(tmp_path, {}, cramped))
     with pytest.raises(GraphInvalid, match=r"golden.jsonl: refused: .*expected at most 20 bytes"):
         publish(run, FolderStore(tmp_path / "store"), signer)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_version_that_the_function_could_not_watch_is_not_published(
+    run: TrainedVersion, tmp_path: Path, signer: Ed25519Signer
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    baseline = json.loads((tmp_path / "run" / "baseline.json").read_bytes())
+    baseline["score"]["edges"].reverse()
+    (tmp_path / "run" / "baseline.json").write_text(json.dumps(baseline))
+    with pytest.raises(BaselineInvalid, match="expected ascending edges .* of score"):
+        publish(load_run(tmp_path / "run"), FolderStore(tmp_path / "store"), signer)
     assert not (tmp_path / "store").exists()
 
 

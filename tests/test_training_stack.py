@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from cloudformation import load
 from conftest import ROOT
 from eventscore.store.versions import CHANNEL_NAMES
 from eventscore_local.ministack import Ministack
@@ -28,23 +28,6 @@ MAY_NAME_ANY_RESOURCE = {
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
     *("xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets"),
 }
-
-
-class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as their long ones: ``!Ref X`` as ``{"Ref": "X"}``."""
-
-
-def intrinsic(loader: Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    if isinstance(node, yaml.MappingNode):
-        return {name: loader.construct_mapping(node, deep=True)}
-    assert isinstance(node, yaml.ScalarNode)
-    return {name: loader.construct_scalar(node)}
-
-
-Loader.add_multi_constructor("!", intrinsic)
 
 
 def properties(stack: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
@@ -72,8 +55,7 @@ def as_list(value: Any) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def stack() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load(STACK.read_text(encoding="utf-8"), Loader)
-    return loaded
+    return load(STACK)
 
 
 def role(stack: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
@@ -103,6 +85,13 @@ def test_nothing_in_the_stack_is_paid_by_the_hour(stack: dict[str, Any]) -> None
         r"AWS::(EC2::(Instance|NatGateway|VPCEndpoint|EIP)|SageMaker::|RDS::|ElastiCache::|EKS::|ECS::Service)"
     )
     assert [name for name, made in stack["Resources"].items() if by_the_hour.match(made["Type"])] == []
+
+
+def test_training_can_be_switched_off_again_and_what_is_kept_stays_guarded(stack: dict[str, Any]) -> None:
+    [repository] = properties(stack, "AWS::ECR::Repository").values()
+    assert repository["EmptyOnDelete"] is True, "CloudFormation does not delete a repository with images in it"
+    kept = {name for name, made in stack["Resources"].items() if made.get("DeletionPolicy") == "Retain"}
+    assert kept == {"TrainingBucket", "TrainingBucketPolicy", "SigningKey"}
 
 
 def test_nothing_starts_a_training_or_moves_a_channel_unless_it_is_asked_for(stack: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 import small_model
+from cloudformation import load
+from conftest import ROOT
 from eventscore import settings
 from eventscore.errors import NotInStore
 from eventscore.function import ScoreFunction
@@ -100,6 +102,17 @@ def test_another_answer_is_not_the_same(
     right = through_json(function)
     with pytest.raises(hook.NotTheSame, match=why):
         verify(store_folder, lambda payload: spoil(right(payload)))
+
+
+def test_a_version_without_golden_events_proves_nothing(store_folder: Path, function: ScoreFunction) -> None:
+    (store_folder / "small/versions/v1/golden.jsonl").write_bytes(b"")
+    with pytest.raises(hook.NotTheSame, match=r"small v1: expected golden events in golden\.jsonl, found none"):
+        verify(store_folder, through_json(function))
+
+
+def test_whoever_waits_for_the_new_version_can_still_tell_code_deploy_that_it_does_not_answer() -> None:
+    timeout_s = load(ROOT / "template.yaml")["Resources"]["VerifyVersionFunction"]["Properties"]["Timeout"]
+    assert timeout_s - hook.READ_TIMEOUT_S * hook.TRIES >= 60
 
 
 def test_a_pointer_that_moves_meanwhile_is_followed(

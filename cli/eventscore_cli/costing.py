@@ -107,7 +107,7 @@ class Assumptions:
     sink_threads: int = 4
     log_bytes_per_invocation: int = 1_300
     metrics: int = 37
-    alarm_metrics: int = 55
+    alarm_metrics: int = 59
     composite_alarms: int = 6
     dashboards: int = 3
     cold_starts_per_day: float = 50.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from eventscore_local.ministack import Ministack
 
 _COLLECT_EVERY_S = 1.0
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 
 
 @click.command("local-stack")
@@ -32,7 +34,7 @@ _COLLECT_EVERY_S = 1.0
 )
 @click.option(
     "--store",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("model_store"),
     show_default=True,
     help="The folder that is copied to the stack's bucket.",
@@ -57,6 +59,10 @@ def command(name: str, parameters: tuple[str, ...], store: Path, environment_fil
     root = Path.cwd()
     if not (root / "template.yaml").is_file():
         raise click.ClickException(f"{root} is no checkout of eventscore (no template.yaml); run local-stack in one")
+    if not store.is_dir():
+        raise click.BadParameter(f"expected a folder, got {str(store)!r}: there is none", param_hint="--store")
+    if not _STACK_NAME.fullmatch(name):
+        raise click.BadParameter(f"expected letters, digits and '-', a letter first, got {name!r}", param_hint="--name")
     values = {"TrustedKeys": stack_trusted_keys(root / STACK_CONFIGURATION), **dict(map(_parameter, parameters))}
     given = {key: value for key, value in values.items() if value is not None}
     if "TrustedKeys" not in given:

@@ -11,7 +11,7 @@ import click
 from eventscore.artifact import load_artifact
 from eventscore.errors import SettingsInvalid
 from eventscore.kms_signing import open_signer
-from eventscore.signing import Ed25519Verifier, Signer, key_id, parse_trusted_keys
+from eventscore.signing import Ed25519Verifier, Signer, Verifier, key_id, parse_trusted_keys
 from eventscore.store.location import open_store
 from eventscore.store.objects import ObjectStore
 from eventscore.store.versions import ModelVersions
@@ -64,14 +64,17 @@ class Publisher:
         click.echo(f"published {manifest.model} {manifest.version} to {self.objects.url}")
         if channel is None:
             return
-        versions = ModelVersions(self.objects, manifest.model)
-        seen = versions.channels()
-        # As for `promote`: nothing is pointed at that those who load it would refuse.
         if not self.told:
             click.echo("nobody says which keys the function trusts; checked with the signing key's own", err=True)
-        load_artifact(versions, manifest.version, self.trusts)
-        versions.promote(manifest.version, channel, seen)
-        click.echo(f"{channel} -> {manifest.version}")
+        point(ModelVersions(self.objects, manifest.model), manifest.version, channel, self.trusts)
+
+
+def point(versions: ModelVersions, version: str, channel: str, trusts: Verifier) -> None:
+    """Point ``channel`` at a version that was just written. As for `promote`, at nothing that those who load it would refuse."""
+    seen = versions.channels()
+    load_artifact(versions, version, trusts)
+    versions.promote(version, channel, seen)
+    click.echo(f"{channel} -> {version}")
 
 
 def _refuse_a_stranger(signer: Signer, stack: Stack) -> None:

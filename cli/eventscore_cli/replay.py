@@ -65,7 +65,7 @@ class _Moment(click.ParamType[datetime]):
 )
 @click.option("--since", type=_Moment(), metavar="TIME", help="Only what failed then or later (UTC without an offset).")
 @click.option("--until", type=_Moment(), metavar="TIME", help="Only what failed before.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many events.")
+@click.option("--limit", type=click.IntRange(1), help="Send at most so many events.")
 @click.option("--send", is_flag=True, help="Send them. Without it nothing is changed.")
 @click.option(
     "--per-second", type=click.FloatRange(0, min_open=True), help="Send no faster.  [default: as fast as it goes]"

@@ -26,7 +26,8 @@ _WORDS = {
 def show(console: Console, account: Account, queue: str, retention_s: int | None, now: datetime, *, sent: bool) -> None:
     """Print the table, then where everything ended, then what is not as it should be."""
     name = queue.rpartition("/")[2]
-    console.print(f"[bold]{name}[/bold]: {account.messages:,} messages{_expiry(account, retention_s, now)}")
+    messages = f"{account.messages:,} message{'' if account.messages == 1 else 's'}"
+    console.print(f"[bold]{name}[/bold]: {messages}{_expiry(account, retention_s, now)}")
     if account.rows:
         table = Table("reason", box=None, pad_edge=False)
         # What people copy from here is never cut.

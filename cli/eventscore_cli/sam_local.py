@@ -32,6 +32,8 @@ def command(template: Path) -> None:
     from eventscore_flights.sam_local import run_all
 
     root = Path.cwd()
+    if not (root / "template.yaml").is_file():
+        raise click.ClickException(f"{root} is no checkout of eventscore (no template.yaml); run sam-local in one")
     keys = stack_trusted_keys(root / STACK_CONFIGURATION)
     if keys is None:
         raise SettingsInvalid(TRUSTED_KEYS, f"TrustedKeys among the parameters in {STACK_CONFIGURATION}", None)

@@ -5,12 +5,13 @@ from typing import Any
 
 gc.disable()  # what is imported stays: there is no garbage to look for, and looking takes 8 ms of a cold start
 
-from eventscore.function import ScoreFunction  # noqa: E402
+try:
+    from eventscore.function import ScoreFunction
 
-_function = ScoreFunction.from_environment()
-
-gc.freeze()  # nor is it looked through again with each collection
-gc.enable()
+    _function = ScoreFunction.from_environment()
+    gc.freeze()  # nor is it looked through again with each collection
+finally:
+    gc.enable()
 
 
 def handler(event: Any, context: Any) -> Any:

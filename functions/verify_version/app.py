@@ -13,7 +13,9 @@ from typing import Any
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 # Lambda takes 6 MB; a golden event on its way is JSON in ASCII, which may be some bytes longer than its line.
 MOST_BYTES = 4_000_000
-READ_TIMEOUT_S = 910
+# Two tries of it end within this function's own 900 s: killed, it would tell CodeDeploy nothing, which then waits for an hour.
+READ_TIMEOUT_S = 400
+TRIES = 2
 # The pointer may move between a look at it and the answers.
 LOOKS = 3
 
@@ -58,6 +60,8 @@ def _verify_model(read: Read, invoke: Invoke, model: str, channel: str, chosen_b
         if manifest is None or golden is None:
             raise NotTheSame(f"{model}: {channel} is {version}, which has no manifest or no golden events")
         lines = [json.loads(line) for line in golden.splitlines()]
+        if not lines:
+            raise NotTheSame(f"{model} {version}: expected golden events in golden.jsonl, found none")
         tolerance = json.loads(manifest)["golden"]["tolerance"]
         try:
             farthest = max(
@@ -147,7 +151,9 @@ def _version(arn: str) -> Invoke:
     import boto3
     from botocore.config import Config
 
-    client: Any = boto3.client("lambda", config=Config(read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 2}))
+    client: Any = boto3.client(
+        "lambda", config=Config(read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": TRIES})
+    )
 
     def invoke(payload: bytes) -> Any:
         answer = client.invoke(FunctionName=arn, Payload=payload)

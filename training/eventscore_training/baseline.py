@@ -11,7 +11,7 @@ JSON, format 1::
 ``edges`` are the inner borders of ``len(edges) + 1`` bins; a value belongs to the bin whose upper border it does not exceed
 (the last bin is open). Booleans are numbers, 0 and 1. ``score`` is the one that decides (an event's highest); ``outputs`` are
 those of each class or label, where an event has several. Probabilities and ranks have equally wide bins, a regression's numbers
-bins of equal counts.
+bins of equal counts. Edges ascend; they are written as they are counted with, to 15 digits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def build_baseline(
 ) -> dict[str, Any]:
     """The baseline as a JSON object: features from the training part, scores from the test part; ``deciding [n]`` of them decide."""
     inner = np.linspace(0, 1, SCORE_BINS + 1)[1:-1]
-    edges = inner if contract.model.task != "regression" else np.unique(np.quantile(deciding.astype(np.float64), inner))
+    edges = _written(inner if contract.model.task != "regression" else np.quantile(deciding.astype(np.float64), inner))
     outputs = {
         name: _histogram(test_scores[:, place].astype(np.float64), edges) for place, name in enumerate(contract.outputs)
     }
@@ -51,13 +51,18 @@ def build_baseline(
 
 def _number(column: pl.Series) -> dict[str, Any]:
     values = column.drop_nulls().to_numpy()
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, NUMBER_BINS + 1)[1:-1])) if len(values) else np.zeros(0)
+    edges = _written(np.quantile(values, np.linspace(0, 1, NUMBER_BINS + 1)[1:-1]) if len(values) else np.zeros(0))
     return {**_histogram(values, edges), "missing": column.null_count()}
+
+
+def _written(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To 15 digits, wherever the point stands; borders that are one in writing are one."""
+    return np.unique([float(f"{edge:.15g}") for edge in edges])
 
 
 def _histogram(values: NDArray[np.float64], edges: NDArray[np.float64]) -> dict[str, Any]:
     counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
-    return {"edges": [round(float(edge), 9) for edge in edges], "counts": counts.tolist()}
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def _category(column: pl.Series) -> dict[str, Any]:

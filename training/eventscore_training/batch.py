@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from eventscore.errors import EventscoreError
-from eventscore_training.container import Places, run_container, train_and_publish
+from eventscore.errors import EventscoreError, StoreError
+from eventscore_training.container import Places, read_order, run_container, train_and_publish
 from eventscore_training.errors import ConfigInvalid, GateFailed, TrainingInterrupted
 from eventscore_training.ranks import told_ranks
 from eventscore_training.run import DONE, load_run
@@ -54,16 +55,16 @@ def _work(places: Places, environment: Mapping[str, str], client: Any) -> None:
         raise
     except Exception as error:
         missed = isinstance(error, GateFailed)
+        if missed:
+            _kept(places.model, job)
         # The failure itself is what should be told, whether or not the store takes this.
         with suppress(EventscoreError):
-            if missed:
-                _keep_runs(places.model, job)
-                job.below("checkpoints").empty()
             message = str(error)[:_LONGEST_MESSAGE]
             job.put_document(RESULT, {"outcome": MISSED if missed else FAILED, "message": message})
         raise
+    if not _kept(places.model, job):
+        del result["run"]
     job.put_document(RESULT, result)
-    job.below("checkpoints").empty()
 
 
 def _trained(places: Places, environment: Mapping[str, str], data: S3Folder, job: S3Folder) -> dict[str, Any]:
@@ -77,9 +78,12 @@ def _trained(places: Places, environment: Mapping[str, str], data: S3Folder, job
     if checkpoints.fetch(places.checkpoints):
         print(f"going on from {checkpoints.url}", flush=True)
     places = Places.of(environment)  # now its channels are there
+    if read_order(places, environment).store is None:
+        raise ConfigInvalid(
+            "the batch job's hyperparameters", ["expected store, s3://bucket: where to publish; it is not set"]
+        )
     with checkpoints.following(places.checkpoints, "*.pt"):
         trained = train_and_publish(places, environment)
-    _keep_runs(places.model, job)
     report = trained.report
     return {
         "outcome": PUBLISHED,
@@ -90,9 +94,16 @@ def _trained(places: Places, environment: Mapping[str, str], data: S3Folder, job
     }
 
 
-def _keep_runs(model: Path, job: S3Folder) -> None:
-    for done in sorted(model.glob(f"*/{DONE}")):
-        job.below(f"runs/{load_run(done.parent).version}").put_all(done.parent)
+def _kept(model: Path, job: S3Folder) -> bool:
+    """Keep the finished run, and no checkpoint any more. What became of the job is known by now: where S3 fails, this is told only."""
+    try:
+        for done in sorted(model.glob(f"*/{DONE}")):
+            job.below(f"runs/{load_run(done.parent).version}").put_all(done.parent)
+        job.below("checkpoints").empty()
+    except StoreError as error:
+        print(f"the run is not kept: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _folder(environment: Mapping[str, str], name: str, client: Any) -> S3Folder:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from eventscore.artifact import prove
+from eventscore.baseline import parse_baseline
 from eventscore.contract import parse_contract
-from eventscore.manifest import CONTRACT, FileEntry, Manifest
+from eventscore.manifest import BASELINE, CONTRACT, FileEntry, Manifest
 from eventscore.signing import Signer, Verifier
 from eventscore.store.objects import ObjectStore
 from eventscore.store.versions import ModelVersions
@@ -28,7 +29,7 @@ def publish(
     Raises:
         GateFailed: the version misses a gate of its contract.
         RunIncomplete: the run's files are not those of its report.
-        ArtifactRefused: the function would not load it.
+        ArtifactRefused, BaselineInvalid: the function would not load it, or could not watch it for drift.
         AlreadyPublished: the store holds this version.
         StoreError: the store does not answer.
 
@@ -63,6 +64,7 @@ def publish(
     )
     # What the function will ask of it, before the store has anything of it: a version is written once, and for good.
     prove(manifest, files, "", lambda name: str(run.folder / name))
+    parse_baseline(files[BASELINE], str(run.folder / BASELINE), contract)
     raw = manifest.to_bytes()
     versions.write(report.version, files, raw, signer.sign(raw))
     return manifest

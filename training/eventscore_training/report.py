@@ -25,7 +25,11 @@ _NOT_WATCHED = ("epoch", "train_loss")
 
 def draw_figures(report: RunReport, judge: Judge, page: Page) -> dict[str, str]:
     """The plots of the page by title, as SVG: by far most of its work, and none of them shows a gate."""
-    return {**page.figures(), "int8 against fp32": plots.precision_difference(page.scores), **_of_the_run(report, judge)}
+    return {
+        **page.figures(),
+        "int8 against fp32": plots.precision_difference(page.scores),
+        **_of_the_run(report, judge),
+    }
 
 
 def render_report(

@@ -96,11 +96,8 @@ class S3Folder:
     def following(self, folder: Path, pattern: str) -> Iterator[None]:
         """While this lasts, what changes among the files of ``folder`` is written here, at the end once more.
 
-        A file has to appear whole, by a rename. What cannot be written is tried again with the next look, and told.
-
-        Raises:
-            StoreUnavailable: the last files could not be written.
-
+        A file has to appear whole, by a rename. What cannot be written is tried again with the next look, and told; at the end it
+        is told only: how the job itself ended is what counts.
         """
         done = threading.Event()
         written: dict[Path, tuple[int, int]] = {}
@@ -114,13 +111,12 @@ class S3Folder:
                         written[file] = state
                 except FileNotFoundError:
                     continue  # it was the job's to take away
+                except StoreUnavailable as error:
+                    print(error, file=sys.stderr, flush=True)
 
         def watch() -> None:
             while not done.wait(_LOOK_EVERY_S):
-                try:
-                    look()
-                except StoreUnavailable as error:
-                    print(error, file=sys.stderr, flush=True)
+                look()
 
         thread = threading.Thread(target=watch, name="following", daemon=True)
         thread.start()

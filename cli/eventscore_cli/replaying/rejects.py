@@ -53,6 +53,7 @@ class RejectReader:
             at=datetime.fromisoformat(rejection.rejected_at),
             reason=rejection.reason,
             version=rejection.version,
+            group=rejection.key,
         )
         return Parcel((event,), _first_part_last([held for _, held in ordered]))
 

@@ -72,7 +72,7 @@ class Replay:
     _done: list[Parcel] = field(default_factory=list)
     _looked: list[tuple[Event, Target]] = field(default_factory=list)
     _foreseen: set[str] = field(default_factory=set)
-    _looked_at: int = 0
+    _counted: int = 0
     _paid: float = 0.0
 
     def run(self, *, send: bool) -> Account:
@@ -95,7 +95,7 @@ class Replay:
                 if parcel is not None:
                     self._take(parcel, send)
             self.account.stopped = self.stop()
-            if self.account.stopped or (self.limit is not None and self._looked_at >= self.limit):
+            if self.account.stopped or self._is_enough():
                 break
         else:
             for parcel in self.reader.rest():
@@ -107,14 +107,16 @@ class Replay:
         if parcel.events and not self.selection.takes(parcel.events[0]):
             self.account.unselected += len(parcel.events)
             return
-        if self.limit is not None and self._looked_at >= self.limit:
+        if self._is_enough():
             self.account.unselected += len(parcel.events)
             return
         if parcel.problem is not None:
             self._problem(parcel, send)
-        self._looked_at += len(parcel.events)
         open_parcel = _Open(parcel, len(parcel.events))
-        for event in parcel.events:
+        for place, event in enumerate(parcel.events):
+            if self._is_enough():
+                self.account.unselected += len(parcel.events) - place
+                return
             target = self.route(event)
             refusal = target if isinstance(target, str) else target.refusal(event)
             if refusal is not None or isinstance(target, str):
@@ -127,10 +129,20 @@ class Replay:
                     self.account.stopped = True
                     return
                 self._pending.append((event, target, open_parcel))
+                self._counted += 1
             else:
                 self._looked.append((event, target))
+                self._counted += 1
                 if len(self._looked) >= _LOOKS:
                     self._foresee()
+
+    def _is_enough(self) -> bool:
+        """Whether ``limit`` events were sent, or would be. What went out before, is in doubt or cannot be sent does not count."""
+        if self.limit is None or self._counted < self.limit:
+            return False
+        self._flush()
+        self._foresee()
+        return self._counted >= self.limit
 
     def _problem(self, parcel: Parcel, send: bool) -> None:
         leftover, journal = parcel.leftover_of, self.journal
@@ -154,6 +166,7 @@ class Replay:
             elif end is End.IN_DOUBT and self.doubtful == "send":
                 end = End.WOULD_SEND
             self._foreseen.add(event.identity)
+            self._counted -= end is not End.WOULD_SEND
             self.account.end(event, end, target=target.name)
 
     def _flush(self) -> None:
@@ -165,6 +178,7 @@ class Replay:
         self._pace(len(pending))
         standings = self._claim([event for event, _, _ in pending])
         free: dict[str, tuple[Target, list[tuple[Event, _Open]]]] = {}
+        self._counted -= len(standings) - standings.count(Standing.FREE)
         for (event, target, of), standing in zip(pending, standings, strict=True):
             if standing is Standing.FREE:
                 free.setdefault(target.name, (target, []))[1].append((event, of))

@@ -5,6 +5,7 @@ A client for a target must not try again by itself: a call that timed out may ha
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ ATTRIBUTE = "eventscore-replay"
 _MOST_ATTRIBUTES = 10
 _NO_TEXT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SQS refuses."""
+_A_GROUP = re.compile("[!-~]{1,128}")
 _STREAM_ENTRIES, _STREAM_BYTES = 100, 2**20
 _FIFO = ".fifo"
 _WAITS = "held back: one before it, of the same group, was not taken"
@@ -114,7 +116,11 @@ class SqsTarget:
         self._held_back |= {self._group(event)} - {None}
 
     def _group(self, event: Event) -> str | None:
-        return (event.group or event.identity) if self._is_fifo else None
+        if not self._is_fifo:
+            return None
+        group = event.group or event.identity
+        # What a stream takes for a key a queue may refuse for a group; a digest keeps the same together just as well.
+        return group if _A_GROUP.fullmatch(group) else hashlib.sha256(group.encode("utf-8", "replace")).hexdigest()
 
     def _send(self, events: Sequence[Event]) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -155,7 +161,7 @@ class SqsTarget:
 
 
 class KinesisTarget:
-    """A stream. Records keep the partition key that they had; those that are known from a rejection get their origin as one."""
+    """A stream. Records keep the partition key that they had; those of which none is known get their origin as one."""
 
     def __init__(self, client: Any, stream: str) -> None:
         self._client = client
@@ -208,7 +214,7 @@ def _of_record(entry: Mapping[str, Any]) -> Outcome:
 
 
 def _key(event: Event) -> str:
-    return event.group or event.origin[:256] or "none"
+    return (event.group or event.origin)[:256] or "none"
 
 
 def _partition_key(event: Event) -> str | None:

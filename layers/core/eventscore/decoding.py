@@ -77,8 +77,12 @@ class EventDecoder:
 
     def decode_all(self, messages: Sequence[bytes | None]) -> Decoded:
         """What is in ``messages``."""
-        refused = self._unreadable(messages)
-        places, readable = _others(messages, refused)
+        refused: dict[int, ContractViolation] = {}
+        places: Sequence[int] = range(len(messages))
+        readable: Sequence[bytes] = messages  # type: ignore[assignment] # a tombstone is unreadable
+        if not all(messages) or max(map(len, readable), default=0) > self._max_bytes:
+            refused = self._unreadable(messages)
+            places, readable = _others(messages, refused)
         rows: list[Row] = []
         left = iter(readable)
         while len(rows) + len(refused) < len(messages):
@@ -104,8 +108,6 @@ class EventDecoder:
 
     def _unreadable(self, messages: Sequence[bytes | None]) -> dict[int, ContractViolation]:
         """The messages that are not even looked into."""
-        if all(messages) and max(map(len, messages), default=0) <= self._max_bytes:  # type: ignore[arg-type] # none is None
-            return {}
         return {
             place: ContractViolation(
                 "too_large",
@@ -129,8 +131,6 @@ class EventDecoder:
 
 def _others(messages: Sequence[bytes | None], refused: Collection[int]) -> tuple[Sequence[int], Sequence[bytes]]:
     """The messages that are not refused, and their positions."""
-    if not refused:
-        return range(len(messages)), messages  # type: ignore[return-value] # a tombstone is refused
     places = [place for place in range(len(messages)) if place not in refused]
     return places, [messages[place] or b"" for place in places]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROWS_THAT_WAIT = 512
 """Fewer than so many rows wait to be counted. A batch of more is counted at once: what is kept of it would have to be paged in anew."""
+_BYTES_THAT_WAIT = 8 * 2**20
+"""Where rows can be large, fewer wait: what they can hold stays below this."""
 _ROWS_AT_ONCE = 2_048
 """So many rows are sorted at once: they fit into the processor's memory."""
 
@@ -55,6 +57,7 @@ class DriftWatch:
         self._of_bands = _Bins([starts])
         self._waiting: list[tuple[npt.NDArray[np.float64] | None, list[str], npt.NDArray[np.float32]]] = []
         self._waiting_rows = 0
+        self._rows_that_wait = max(1, min(ROWS_THAT_WAIT, _BYTES_THAT_WAIT // _largest_row(contract)))
         self.events = 0
         """How many were counted since the sketch was last taken, and wait to be."""
 
@@ -66,7 +69,7 @@ class DriftWatch:
         self._waiting.append((table.columns.get("numbers"), table.values, scores))
         self._waiting_rows += len(scores)
         self.events += len(scores)
-        if self._waiting_rows >= ROWS_THAT_WAIT:
+        if self._waiting_rows >= self._rows_that_wait:
             try:
                 self._count()
             except Exception as error:  # whatever it is: the events are scored, and that is what they came for
@@ -134,6 +137,13 @@ class DriftWatch:
 
 def _together(matrices: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+
+
+def _largest_row(contract: AnyContract) -> int:
+    """The most bytes that a row's values can hold: a text takes up to four for each character, if one of them needs four."""
+    features = [contract.features[name] for name in contract.categories]
+    characters = sum(feature.max_length for feature in features if feature.type == "category")
+    return 8 * len(contract.numbers) + 4 * min(characters, contract.event.max_bytes) + 1
 
 
 def _timestamp(seconds: float) -> str:

@@ -32,7 +32,7 @@ from eventscore.routing import Router
 from eventscore.scorer import NO_VERSION, Scorer, VersionScorer
 from eventscore.settings import PROVISIONED, REJECT_QUEUE_URL, SINK, SNAP_START, Settings
 from eventscore.sources.recognise import HOLD_MS, is_direct, is_warm_up, recognise
-from eventscore.sources.source import behind
+from eventscore.sources.source import behind, item_failures
 from eventscore.stopwatch import Stopwatch
 from eventscore.telemetry import Telemetry, UnderWay
 from eventscore.telling import Sketches, Telling
@@ -171,10 +171,12 @@ class ScoreFunction:
 
                 answer |= hold(invocation, TimeLeft.of(context))
             return answer
-        response = self._batch(invocation, TimeLeft.of(context))
-        self._tell_sketches()
-        self._refresh(context)
-        return response
+        try:
+            return self._batch(invocation, TimeLeft.of(context))
+        finally:  # also where it comes again: what brings it back may last for hours
+            if self._sketches.watches:
+                self._telling.sketches(self._sketches)
+            self._refresh(context)
 
     def load_all(self) -> None:
         """Load every model before there are events: for provisioned concurrency, and for what goes into a snapshot. Never raises."""
@@ -184,6 +186,7 @@ class ScoreFunction:
     def before_snapshot(self) -> None:
         """Load all that a snapshot shall hold, and leave nothing in it that every environment would tell of again. Never raises."""
         self.load_all()
+        self._refresh(None)  # the baselines, too: no restored environment waits for them
         self._tell_sketches(at_once=True)
 
     def after_restore(self) -> None:
@@ -197,9 +200,7 @@ class ScoreFunction:
         self._load(self._router.models[0])
         for live in self._models.held():
             live.look_at_once()
-        self._refresher.start()
-        self._refresher.wait(_RESTORE_PATIENCE_S)
-        self._telling.news()
+        self._refresh(None, _RESTORE_PATIENCE_S)
         for live in self._models.held():
             if live.serving is not None:
                 self._telling.restored(live.serving)
@@ -234,12 +235,13 @@ class ScoreFunction:
                 result = self._service.process(scorer, source.name, own, time_left, own_lanes, held_back)
                 by_rule = scorer.is_rule
             self._telling.batch(model, source.name, version, own, result, began, by_rule=by_rule)
-            returned |= {positions[position]: reason for position, reason in result.returned.items()}
+            if result.returned:
+                returned |= {positions[position]: reason for position, reason in result.returned.items()}
         if failures and len(failures) == len(groups):
             raise failures[0]
         if returned and source.name in self._whole_batches:
             raise RecordsReturned(source.name, len(returned), len(records), tuple(sorted(set(returned.values()))))
-        return source.response(invocation, returned)
+        return source.response(invocation, returned) if returned else item_failures(())
 
     def _warm(self) -> dict[str, Any]:
         """What is loaded: the first model, and where there are several, each that answers now."""
@@ -280,14 +282,13 @@ class ScoreFunction:
             watch.parts_ms["process"] = age
         return watch
 
-    def _refresh(self, context: Any) -> None:
+    def _refresh(self, context: Any, patience_s: float = _PATIENCE_S) -> None:
         """What is due is looked after while nobody waits: the events of this invocation are delivered."""
-        patience_s = _PATIENCE_S
         if context is not None:
             patience_s = min(patience_s, context.get_remaining_time_in_millis() / 1000 - _RESERVE_S)
         if patience_s > 0:
-            self._refresher.start()
-            self._refresher.wait(patience_s)
+            if self._refresher.start():
+                self._refresher.wait(patience_s)
             if self._news:
                 self._telling.news()
 
@@ -295,5 +296,4 @@ class ScoreFunction:
 def _all_returned(records: Sequence[Record], error: Exception) -> BatchResult:
     from eventscore.service import BatchResult
 
-    reason = type(error).__name__
-    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), reason))
+    return BatchResult(len(records), 0, Counter(), dict.fromkeys(range(len(records)), type(error).__name__))

@@ -39,16 +39,24 @@ class KmsSigner:
     def sign(self, message: bytes) -> bytes:
         """The content of the signature file for ``message``.
 
+        It is verified here first: what is published is written once, and no function would load a version that it cannot verify.
+
         Raises:
-            SettingsInvalid: KMS refuses, or does not answer.
+            SettingsInvalid: KMS refuses, does not answer, or answers what the key's public half does not verify.
 
         """
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         try:
             answer = self._client.sign(
                 KeyId=self._key, Message=statement(message), MessageType="RAW", SigningAlgorithm=KMS_ALGORITHM
             )
+            Ed25519PublicKey.from_public_bytes(self._raw).verify(answer["Signature"], statement(message))
         except (ClientError, BotoCoreError) as error:
             raise self._unusable(str(error)) from None
+        except InvalidSignature:
+            raise self._unusable("a signature that the key's public half does not verify") from None
         return written_signature(DIGEST_ALGORITHM, key_id(self._raw), answer["Signature"])
 
     def _public(self) -> bytes:

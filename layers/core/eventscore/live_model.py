@@ -99,8 +99,8 @@ class LiveModel:
 
     def release(self) -> None:
         """Let go of the version; the next ``get`` loads again."""
-        self._watch_ends()
-        self._serving = None
+        released, self._serving, self._unwatched = self._serving, None, None
+        _watch_ends(released)
 
     def due(self) -> bool:
         """Whether there is something for ``refresh`` to do."""
@@ -142,11 +142,8 @@ class LiveModel:
         if watch is not None and self._watched is not None:
             scorer.watch = watch
             self._watched(watch)
-
-    def _watch_ends(self) -> None:
-        self._unwatched = None
-        if isinstance(self._serving, VersionScorer) and self._serving.watch is not None:
-            self._serving.watch.is_over = True
+            if self._serving is not scorer:  # it was let go while its baseline was on its way
+                watch.is_over = True
 
     def _schedules(self, look_cap_s: float, load_cap_s: float, interval_s: float) -> None:
         self._look = RetrySchedule(interval_s, look_cap_s)
@@ -162,9 +159,7 @@ class LiveModel:
 
     def _behind(self) -> bool:
         wanted, serving = self._wanted(), self._serving
-        if wanted is None or serving is None:
-            return False
-        return serving.is_rule or serving.version != wanted
+        return wanted is not None and serving is not None and (serving.is_rule or serving.version != wanted)
 
     def _candidates(self) -> Iterator[str]:
         """The versions to try where none answers: the channel's, and the one that was live before."""
@@ -233,8 +228,9 @@ class LiveModel:
             self._load.failed(now)  # it was, where this is the version before
         if artifact.version == self._wanted():
             self._load.succeeded(now)
-        self._watch_ends()
         self._serving = serving
+        # Behind that, and not before: whoever sees that a watch is over takes what it has for the last time.
+        _watch_ends(replaced)
         if self._watched is not None:
             self._unwatched = serving
             self._baseline.at_once()
@@ -266,8 +262,7 @@ class LiveModel:
             self._load.at_once()
 
     def _catch_up(self, interrupted: Callable[[], bool]) -> None:
-        wanted = self._wanted()
-        serving = self._serving
+        wanted, serving = self._wanted(), self._serving
         on_rule = serving is not None and serving.is_rule
         for version in [*self._candidates()] if on_rule else [wanted or ""]:
             watch = Stopwatch()
@@ -296,5 +291,9 @@ class LiveModel:
         return False
 
     def _name(self) -> str | None:
-        serving = self._serving
-        return serving.version if serving else None
+        return self._serving.version if self._serving else None
+
+
+def _watch_ends(scorer: Scorer | None) -> None:
+    if isinstance(scorer, VersionScorer) and scorer.watch is not None:
+        scorer.watch.is_over = True

@@ -27,19 +27,26 @@ class Refresher:
         """What is still under way from the last invocation has been frozen in between."""
         self._invocation += 1
 
-    def start(self) -> None:
-        """Begin to refresh what is due, unless that is under way."""
+    def start(self) -> bool:
+        """Begin to refresh what is due, unless that is under way; whether anything is."""
         if self._thread is not None:
             if self._thread.is_alive():
-                return
+                return True
             self._thread = None
-        due = [live for live in self._models() if live.due()]
+        held = self._models()
+        due = [live for live in held if live.due()] if held else []
         if due:
             self._thread = threading.Thread(
                 target=self._refresh, args=(due, self._invocation), name="refresh-models", daemon=True
             )
             self._started_in = self._invocation
-            self._thread.start()
+            try:
+                self._thread.start()
+            except (
+                RuntimeError
+            ):  # no thread is to be had: what is due stays due, and the events that are delivered stay so
+                return False
+        return bool(due)
 
     def wait(self, timeout_s: float) -> None:
         """Wait for the thread, ``timeout_s`` at most; what is not done by then goes on in the next invocation.

@@ -55,7 +55,8 @@ class VersionScorer:
         self.version = artifact.version
         self.memory_bytes = artifact.memory_bytes
         self._answering = Answering(artifact)
-        self._outcomes = self._answering.outcomes
+        self.score = self._answering.outcomes
+        """One outcome per message, in order; the graph runs once."""
 
     @property
     def watch(self) -> DriftWatch | None:
@@ -65,7 +66,3 @@ class VersionScorer:
     @watch.setter
     def watch(self, watch: DriftWatch) -> None:
         self._answering.watch = watch
-
-    def score(self, messages: Sequence[bytes | None], now: datetime) -> list[Outcome]:
-        """One outcome per message, in order; the graph runs once."""
-        return self._outcomes(messages, now)

@@ -63,6 +63,7 @@ class Answering:
         decisions = artifact.contract.decisions
         self._bands = [decision.name for decision in decisions]
         self._starts = [decision.start for decision in decisions[1:]]
+        self._model, self._version = repeat(artifact.model), repeat(artifact.version)
         self.watch: DriftWatch | None = None
         """Counts what is answered, once there is one."""
 
@@ -108,14 +109,10 @@ class Answering:
         self, ids: Sequence[EventId], scores: Sequence[float], now: datetime
     ) -> tuple[Iterable[EventId], Iterable[float], Iterable[str | None], Iterable[str], Iterable[str], Iterable[str]]:
         """The first fields of each answer; what is the same in all is repeated without end."""
-        of_all = (repeat(self._artifact.model), repeat(self._artifact.version), repeat(timestamp(now)))
-        return ids, scores, self._decisions(scores), *of_all
-
-    def _decisions(self, scores: Sequence[float]) -> Iterable[str | None]:
-        """The band of each score: the last whose start it reaches, or else the first."""
-        if not self._bands:
-            return repeat(None)
-        return map(self._bands.__getitem__, map(bisect_right, repeat(self._starts), scores))
+        decisions: Iterable[str | None] = repeat(None)
+        if self._bands:  # the band of a score is the last whose start it reaches, or else the first
+            decisions = map(self._bands.__getitem__, map(bisect_right, repeat(self._starts), scores))
+        return ids, scores, decisions, self._model, self._version, repeat(timestamp(now))
 
 
 _NOT_FINITE = ContractViolation("score_not_finite", "the version's score of the event is NaN or an infinity")

@@ -2,7 +2,8 @@
 
 A contract is written by a person, and `eventscore.contract` tells that person every mistake in it. What the function reads was
 judged when its version was made and is signed since: here it is read strictly, key by key, but no sentence is made of what is wrong.
-A test holds the two readings to each other.
+Of what keys say together only that is looked at which would answer events wrongly: the contract of a fallback rule may come from
+whoever deploys, unsigned. A test holds the two readings to each other.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class ServedNumber(_Section, frozen=True, tag_field="type", tag="number"):
     unit: str = ""
     description: str = ""
 
+    def __post_init__(self) -> None:
+        if self.min >= self.max:
+            raise ValueError("expected min < max")
+
 
 class ServedBoolean(_Section, frozen=True, tag_field="type", tag="boolean"):
     """A feature that is true or false."""
@@ -78,6 +83,10 @@ class ServedCategory(_Section, frozen=True, tag_field="type", tag="category"):
     missing: Literal["refuse", "own"] = "refuse"
     unseen: Literal["shared", "refuse"] = "shared"
     description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.unseen == "refuse" and self.values is None:
+            raise ValueError('unseen = "refuse" needs values')
 
 
 ServedFeature = ServedNumber | ServedCategory | ServedBoolean
@@ -124,6 +133,16 @@ class ServedContract(_Section, frozen=True):
     decisions: tuple[ServedDecision, ...] = ()
     fallback: ServedFallback | None = None
     gates: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        own = [field for field in (self.event.id, self.event.time) if field is not None]
+        if len({*own, *self.features}) < len(own) + len(self.features) or self.event.rollout_key in own[1:]:
+            raise ValueError("a field has two meanings")
+        if bool(self.outputs) != (self.model.task in ("multiclass", "multilabel")):
+            raise ValueError("the label is not one of the model's task")
+        starts = [decision.start for decision in self.decisions]
+        if starts != sorted(set(starts)) or len({decision.name for decision in self.decisions}) < len(starts):
+            raise ValueError("decisions ascend, each with a name of its own")
 
     @property
     def label_fields(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from operator import attrgetter
 import msgspec
 
 from eventscore.delivery.rejection import rejection_messages
-from eventscore.delivery.sink import HELD_BACK, AnswerMessage, AnyMessage, Lanes, Message, Sink
+from eventscore.delivery.sink import HELD_BACK, AnswerMessage, AnyMessage, Lanes, Message, NotTaken, Sink
 from eventscore.errors import ContractViolation
 from eventscore.records import Record
 from eventscore.scorer import Scorer
@@ -70,16 +70,25 @@ class ScoringService:
         behind it, so nothing behind it is delivered any more where that can still be helped. ``held_back`` are positions that lie behind a
         record of another model that was returned already.
         """
-        batch = _Batch(self, scorer, source, records, time_left, lanes)
-        affordable = self._affordable(len(records), time_left)
-        outcomes = self._score(scorer, records if affordable == len(records) else records[:affordable], batch.now)
+        now = self._clock()
+        outcomes = self._score(scorer, records, time_left, now)
+        answers = list(map(type, outcomes)).count(Answer)
+        if lanes is None and 0 < answers == len(records):
+            # What `deliver_answers` does, and no book of the batch until the sink does not take something.
+            failures = self._sink.deliver(_messages(outcomes, records, source), time_left, None)
+            if not failures:
+                return BatchResult(answers, answers, _NONE_REJECTED, {})
+            batch = _Batch(self, scorer, source, records, time_left, lanes, now)
+            batch.note(failures, range(answers))
+            return batch.result(answers)
+        batch = _Batch(self, scorer, source, records, time_left, lanes, now)
         if held_back:
             batch.returned.update(dict.fromkeys(held_back, HELD_BACK.reason))
         if len(outcomes) < len(records):
             batch.returned.update(dict.fromkeys(range(len(outcomes), len(records)), NOT_SCORED))
         scored: Sequence[int] = range(len(outcomes))
         rejected: Sequence[int] = ()
-        if [type(outcome) for outcome in outcomes].count(Answer) < len(outcomes):
+        if answers < len(outcomes):
             rejected = [place for place in scored if not isinstance(outcomes[place], Answer)]
             batch.violations = {place: outcomes[place] for place in rejected}  # type: ignore[misc] # those that are no answers
             scored = [place for place in scored if place not in batch.violations]
@@ -100,19 +109,21 @@ class ScoringService:
             batch.deliver_answers(outcomes, behind)
         return batch.result(len(scored))
 
-    def _affordable(self, count: int, time_left: TimeLeft) -> int:
-        """How many records can be scored in half the time that is left; the other half is for delivering them.
+    def _score(self, scorer: Scorer, records: Sequence[Record], time_left: TimeLeft, now: datetime) -> list[Outcome]:
+        """Score as many records as can be scored in half the time that is left; the other half is for delivering them.
 
         Nearly always all: one batch is one run. What a run costs per event is what it cost last.
         """
-        seconds = time_left.seconds()
-        return count if seconds > 2 * self._event_s * count else int(seconds / (2 * self._event_s))
-
-    def _score(self, scorer: Scorer, records: Sequence[Record], now: datetime) -> list[Outcome]:
+        whole, seconds = records, time_left.seconds()
+        if seconds <= 2 * self._event_s * len(records):
+            records = records[: int(seconds / (2 * self._event_s))]
         began = self._stopwatch()
-        outcomes = scorer.score([record.payload for record in records], now)
+        outcomes = scorer.score(list(map(_PAYLOAD, records)), now)
         if len(records) >= _MEASURABLE:
             self._event_s = (self._stopwatch() - began) / len(records)
+        elif 0 < len(records) < len(whole):
+            # Cut short for what was measured once: without another look each batch would be, for as long as the environment lives.
+            self._event_s = min(self._event_s, (self._stopwatch() - began) / len(records))
         return outcomes
 
 
@@ -127,6 +138,7 @@ class _Batch:
         records: Sequence[Record],
         time_left: TimeLeft,
         lanes: Lanes | None,
+        now: datetime,
     ) -> None:
         self._sink = service._sink
         self._reject_queue = service._reject_queue
@@ -135,7 +147,7 @@ class _Batch:
         self._records = records
         self._time_left = time_left
         self._lanes = lanes
-        self.now = service._clock()
+        self._now = now
         self.returned: dict[int, str] = {}
         self.violations: dict[int, ContractViolation] = {}
 
@@ -145,13 +157,10 @@ class _Batch:
         if not places:
             return
         answers = outcomes if len(places) == len(outcomes) else [outcomes[place] for place in places]
-        # All encoded at once, one to a line; JSON has no line break inside a text: it stands there as an escape.
-        bodies = _ENCODER.encode_lines(answers).decode().split("\n")
         records = self._records
-        origins = map(_ORIGIN, records if len(places) == len(records) else [records[place] for place in places])
-        # Behind the last line stands nothing: the last body is no message's.
-        messages = list(map(AnswerMessage, bodies, answers, repeat(self._source), origins))  # type: ignore[arg-type] # answers only
-        if self._lanes is None or max(map(len, bodies)) <= _SURELY_TAKEN:
+        own = records if len(places) == len(records) else [records[place] for place in places]
+        messages = _messages(answers, own, self._source)
+        if self._lanes is None or max(len(message.body) for message in messages) <= _SURELY_TAKEN:
             self._deliver(messages, places)
         else:
             self._deliver_around_large(dict(zip(places, messages, strict=True)), self._lanes)
@@ -173,8 +182,12 @@ class _Batch:
                 self._deliver([messages[place] for place in free], free)
 
     def _deliver(self, messages: Sequence[AnyMessage], places: Sequence[int]) -> None:
+        self.note(self._sink.deliver(messages, self._time_left, self._lanes_of(places)), places)
+
+    def note(self, failures: Mapping[int, NotTaken], places: Sequence[int]) -> None:
+        """The sink did not take some of the answers at ``places``: reject what it never will, and return the others."""
         too_large: list[int] = []
-        for index, failure in self._sink.deliver(messages, self._time_left, self._lanes_of(places)).items():
+        for index, failure in failures.items():
             place = places[index]
             if failure.permanent:
                 self.violations[place] = ContractViolation("answer_too_large", f"its answer is {failure.reason}")
@@ -195,7 +208,7 @@ class _Batch:
                 model=self._scorer.model,
                 version=self._scorer.version,
                 source=self._source,
-                rejected_at=timestamp(self.now),
+                rejected_at=timestamp(self._now),
             )
             messages.extend(parts)
             owners.extend([place] * len(parts))
@@ -233,6 +246,15 @@ class _Batch:
         return free
 
 
+def _messages(answers: Sequence[Outcome], records: Sequence[Record], source: str) -> list[AnyMessage]:
+    """The message of each answer, for the sink; ``records`` are what they answer."""
+    # All encoded at once, one to a line; JSON has no line break inside a text: it stands there as an escape.
+    bodies = _ENCODER.encode_lines(answers).decode().split("\n")
+    # Behind the last line stands nothing: the last body is no message's.
+    return list(map(AnswerMessage, bodies, answers, repeat(source), map(_ORIGIN, records)))  # type: ignore[arg-type] # answers only
+
+
 _ORIGIN = attrgetter("origin")
+_PAYLOAD = attrgetter("payload")
 _NONE_REJECTED: Counter[str] = Counter()
 _ENCODER = msgspec.json.Encoder()

@@ -100,13 +100,14 @@ class Telemetry:
         """One invocation's counts and latency; what was rejected by reason; a log line where something was returned."""
         rejected = result.rejected.total() if result.rejected else 0
         counts = (result.received, result.scored, rejected, len(result.returned), result.received, latency_ms)
-        self._of_batches(source, version).write(counts)
+        document = self._batches.get((source, version)) or self._of_batches(source, version)
+        document.write(counts)
         if self._under_way.trace is not None:
             self._traced(self._under_way.trace, source, version, counts)
-        for reason, count in result.rejected.items():
-            by_reason = {"source": source, "reason": reason}
-            self._emit(by_reason, {"RejectedByReason": (COUNT, count)}, summed_over=("source",), version=version)
         if result.rejected:
+            for reason, count in result.rejected.items():
+                by_reason = {"source": source, "reason": reason}
+                self._emit(by_reason, {"RejectedByReason": (COUNT, count)}, summed_over=("source",), version=version)
             self._log(
                 "info",
                 "records rejected",

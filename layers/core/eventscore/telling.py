@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from eventscore.model_news import ModelNews, NotWatched, RuleAnswers, VersionLoaded
@@ -60,8 +60,8 @@ class Telling:
             telemetry = self._telemetry(model or NO_MODEL)
             if by_rule:
                 telemetry.fallback(source, result.scored)
-            origins = {position: records[position].origin for position in result.returned}
-            telemetry.batch(source, version, result, _ms_since(began), origins)
+            origins = {position: records[position].origin for position in result.returned} if result.returned else {}
+            telemetry.batch(source, version, result, (time.perf_counter() - began) * 1000, origins)
         except Exception as error:
             _not_told(error)
 
@@ -69,7 +69,7 @@ class Telling:
         """The events of one model in a direct invocation are answered."""
         with _whatever_cannot_be_told():
             telemetry = self._telemetry(model or NO_MODEL)
-            telemetry.direct(scorer.version, scored, rejected, _ms_since(began))
+            telemetry.direct(scorer.version, scored, rejected, (time.perf_counter() - began) * 1000)
             if scorer.is_rule:
                 telemetry.fallback("direct", scored)
 
@@ -88,7 +88,9 @@ class Telling:
     def sketches(self, sketches: Sketches, *, at_once: bool = False) -> None:
         """What is due, or all of it; who has nothing more to count is taken off the list."""
         watches, now, every_s = sketches.watches, sketches.clock(), 0 if at_once else sketches.every_s
-        for watch in [watch for watch in watches if watch.due(now, every_s)]:
+        for watch in tuple(watches):
+            if not watch.due(now, every_s):
+                continue
             with _whatever_cannot_be_told():
                 sketch = watch.take(now)
                 if watch.is_over or watch.error is not None:
@@ -124,9 +126,6 @@ def _whatever_cannot_be_told() -> Iterator[None]:
 
 
 def _not_told(error: Exception) -> None:
-    # Whatever it is, its words are left out: they may quote an event.
-    print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)
-
-
-def _ms_since(began: float) -> float:
-    return (time.perf_counter() - began) * 1000
+    # Whatever it is, its words are left out: they may quote an event. Where standard error does not take it either, nobody listens.
+    with suppress(OSError, ValueError):
+        print(f'{{"level":"ERROR","message":"telemetry failed","error":"{type(error).__name__}"}}', file=sys.stderr)

@@ -97,4 +97,4 @@ def _udp(daemon: str) -> tuple[str, int] | None:
     places = daemon.split()
     found = daemon if len(places) == 1 else next((place[4:] for place in places if place.startswith("udp:")), "")
     host, _, port = found.rpartition(":")
-    return (host, int(port)) if host and ":" not in host and port.isdecimal() else None
+    return (host, int(port)) if host and ":" not in host and port.isdecimal() and int(port) < 65_536 else None

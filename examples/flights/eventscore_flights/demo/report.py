@@ -83,12 +83,19 @@ def _panel(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
         seconds = [PERIOD_S * place for place, value in enumerate(line.values) if value is not None]
         values = [value for value in line.values if value is not None]
-        axes.plot(seconds, values, marker=".", markersize=3, linewidth=1, label=line.label)
+        # Zeros and a single value lie on the axes; they shall be seen there.
+        axes.plot(seconds, values, marker=".", markersize=6, linewidth=1, label=line.label, clip_on=False, zorder=3)
     for label, level in panel.levels.items():
         # Where a level lies far above all that is drawn, it would press the lines to the ground.
         if level <= 2 * max(value for line in panel.lines for value in line.values if value is not None):
             axes.axhline(level, color=_MUTED, linewidth=1, linestyle="--", label=f"{label} ({level:g})")
-    axes.set(xlabel="seconds since the first metric", ylim=(0, None), xlim=(0, None))
+    top = max(value for line in panel.lines for value in line.values if value is not None)
+    periods = max(len(line.values) for line in panel.lines)
+    axes.set(
+        xlabel="seconds since the first metric",
+        ylim=(0, None if top > 0 else 1),
+        xlim=(0, PERIOD_S * max(1, periods - 1)),
+    )
     axes.legend(frameon=False, fontsize=7)
 
 
@@ -125,6 +132,7 @@ def _throughput(axes: Axes, series: Series) -> None:
     if len(series.arrived_s):
         end = int(np.ceil(series.arrived_s.max()))
         counts = np.bincount(np.maximum(series.arrived_s, 0).astype(int), minlength=end)
-        axes.step(np.arange(len(counts)), counts, where="post", color="#3e6fb0")
-        axes.fill_between(np.arange(len(counts)), counts, step="post", alpha=0.2, color="#3e6fb0")
+        edges, heights = np.arange(len(counts) + 1), np.append(counts, counts[-1])  # the last second, too, has a width
+        axes.step(edges, heights, where="post", color="#3e6fb0")
+        axes.fill_between(edges, heights, step="post", alpha=0.2, color="#3e6fb0")
     axes.set(xlabel="seconds since the first message", ylabel="answers per second", ylim=(0, None), xlim=(0, None))

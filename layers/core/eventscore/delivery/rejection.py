@@ -16,11 +16,15 @@ from eventscore.records import Record
 
 PART_BYTES = 720_000
 """Bytes of payload in one part: 960,000 characters in base64, which leaves room for the rest within 1 MiB."""
-_FIELD_LENGTH, _DETAIL_LENGTH = 128, 512
+_FIELD_LENGTH, _DETAIL_LENGTH, _KEY_LENGTH = 128, 512, 1_024
 
 
-class Rejection(msgspec.Struct, frozen=True):
-    """One message of the reject queue. ``payload`` is base64, None for a tombstone."""
+class Rejection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of the reject queue. ``payload`` is base64, None for a tombstone.
+
+    ``key`` is the record's (`eventscore.records`), with which its event can be sent again to where it was: None where it has none or
+    one of more than 1,024 characters, and in rejections of before November 2026.
+    """
 
     reason: str
     detail: str
@@ -33,6 +37,7 @@ class Rejection(msgspec.Struct, frozen=True):
     part: int
     parts: int
     payload: str | None
+    key: str | None = None
 
 
 def rejection_messages(
@@ -59,12 +64,18 @@ def rejection_messages(
                     part=part,
                     parts=len(chunks),
                     payload=None if chunk is None else base64.b64encode(chunk).decode(),
+                    key=_key(record.key),
                 )
             ).decode(),
             attributes={"reason": violation.reason, "source": source, "origin": record.origin},
         )
         for part, chunk in enumerate(chunks, start=1)
     ]
+
+
+def _key(key: object) -> str | None:
+    """Whole or not at all: a key that is cut is another one. With a schema registry a Kafka key may be no text."""
+    return _text(key, _KEY_LENGTH) if isinstance(key, str) and len(key) <= _KEY_LENGTH else None
 
 
 def _text(text: str, length: int) -> str:

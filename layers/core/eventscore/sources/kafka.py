@@ -11,7 +11,7 @@ from eventscore.sources.source import BatchResponse, item_failures
 
 
 class KafkaSource:
-    """Topics of a Kafka cluster. Keys and headers are left alone; a tombstone has no value."""
+    """Topics of a Kafka cluster. Headers are left alone; a tombstone has no value."""
 
     name = "kafka"
 
@@ -21,6 +21,7 @@ class KafkaSource:
             Record(
                 None if record.get("value") is None else decode_payload(record["value"]),
                 f"{partition}@{record['offset']}",
+                record.get("key"),
             )
             for partition, record in _by_partition(invocation)
         ]

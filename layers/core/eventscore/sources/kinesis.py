@@ -16,9 +16,10 @@ class KinesisSource:
     name = "kinesis"
 
     def records(self, invocation: Mapping[str, Any]) -> list[Record]:
-        """The records: data decoded from base64, and ``<shard id>:<sequence number>`` as origin."""
+        """The records: data decoded from base64, ``<shard id>:<sequence number>`` as origin, and the partition key."""
         return [
-            Record(decode_payload(record["kinesis"]["data"]), record["eventID"]) for record in invocation["Records"]
+            Record(decode_payload(record["kinesis"]["data"]), record["eventID"], record["kinesis"].get("partitionKey"))
+            for record in invocation["Records"]
         ]
 
     def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:

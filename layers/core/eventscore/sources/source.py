@@ -37,7 +37,7 @@ class Source(Protocol):
 
 def item_failures(identifiers: Sequence[Any]) -> BatchResponse:
     """The partial batch response that names ``identifiers``."""
-    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}
+    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers] if identifiers else []}
 
 
 def behind(returned: Iterable[int], positions: Sequence[int], lanes: Sequence[str]) -> list[int]:

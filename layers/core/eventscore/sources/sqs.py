@@ -15,12 +15,19 @@ class SqsSource:
     name = "sqs"
 
     def records(self, invocation: Mapping[str, Any]) -> list[Record]:
-        """The messages: body in UTF-8, and the message id as origin."""
+        """The messages: body in UTF-8, the message id as origin, and in a FIFO queue the group."""
+        messages = invocation["Records"]
         # A lone surrogate is kept as it is, so that the decoder rejects it with all its bytes.
-        return [
-            Record(message["body"].encode("utf-8", "surrogatepass"), message["messageId"])
-            for message in invocation["Records"]
-        ]
+        if messages and _is_fifo(messages[0]):
+            return [
+                Record(
+                    message["body"].encode("utf-8", "surrogatepass"),
+                    message["messageId"],
+                    message.get("attributes", {}).get("MessageGroupId"),
+                )
+                for message in messages
+            ]
+        return [Record(message["body"].encode("utf-8", "surrogatepass"), message["messageId"]) for message in messages]
 
     def lanes(self, invocation: Mapping[str, Any]) -> Sequence[str] | None:
         """Messages stand alone; those of a FIFO queue are one lane."""

@@ -34,8 +34,9 @@ setup-docs: .venv/.stamp-docs ## Install what makes the site of the docs.
 demo: setup ## Run the whole loop on this machine, on real flights.
 	$(BIN)/eventscore demo
 
+# Two processes share the files, in the order of tests/conftest.py: slow ones first.
 test: setup-train setup-docs ## Run every test.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 fuzz: setup-train ## Send the decoder whatever breaks it, for FUZZ_SECONDS (60), from the kept corpus (Linux).
 	@mkdir -p build/fuzz

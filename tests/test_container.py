@@ -1,4 +1,4 @@
-"""The training container as a process: SageMaker's folders below a root of our own, and AWS Batch's by environment variables."""
+"""The training container: SageMaker's folders below a root of our own, AWS Batch's by environment variables, a SIGTERM to its process."""
 
 from __future__ import annotations
 
@@ -62,18 +62,15 @@ def environment(**names: str | Path) -> dict[str, str]:
     return plain | {name: str(value) for name, value in names.items()}
 
 
-def start(**names: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(COMMAND, env=environment(**names), capture_output=True, text=True, timeout=300, check=False)
-
-
-def test_sagemakers_folders_become_a_published_version(root: Path) -> None:
+def test_sagemakers_folders_become_a_published_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key = root / "input" / "data" / "job" / "signing.pem"
     signer: Ed25519Signer = write_new_key(key)
     store = root.parent / "store"
     hyperparameters(root, store=str(store), promote="live")
-    ended = start(ML_ROOT=root)
-    assert ended.returncode == 0, ended.stderr
-    assert re.search(r"^test roc_auc=0\.\d{6};$", ended.stdout, re.MULTILINE)
+    ended = run_container(environment(ML_ROOT=root))
+    told = capsys.readouterr()
+    assert ended == 0, told.err
+    assert re.search(r"^test roc_auc=0\.\d{6};$", told.out, re.MULTILINE)
     (folder,) = (root / "model").iterdir()
     run = load_run(folder)
     assert run.report.provenance.seed == 3
@@ -118,14 +115,13 @@ def test_batch_says_where_the_folders_are(root: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_failure_is_where_sagemaker_looks_for_it(root: Path) -> None:
+def test_a_failure_is_where_sagemaker_looks_for_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contract = root / "input" / "data" / "job" / "contract.toml"
     contract.write_text(contract.read_text().replace("max = 10000", "max = 1"))
-    ended = start(ML_ROOT=root)
-    assert ended.returncode == 1
+    assert run_container(environment(ML_ROOT=root)) == 1
     failure = (root / "output" / "failure").read_text()
     assert "column 'amount': expected 0 to 1" in failure
-    assert failure in ended.stderr
+    assert failure in capsys.readouterr().err
     assert "Traceback" not in failure
 
 

@@ -15,7 +15,6 @@ from conftest import ROOT
 from eventscore import settings
 from eventscore.contract import parse_contract
 from eventscore.violations import REASONS
-from orders_table import write_orders
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
@@ -66,20 +65,6 @@ def test_the_session_of_the_readme_goes_as_it_shows(tmp_path: Path) -> None:
     del expected["scored_at"]
     assert answer.pop("score") == pytest.approx(expected.pop("score"), abs=1e-3)
     assert answer == expected
-
-
-@pytest.mark.training
-def test_your_own_data_becomes_a_published_model_by_the_commands_of_the_readme(tmp_path: Path) -> None:
-    orders = write_orders(tmp_path)
-    (tmp_path / "samconfig.toml").symlink_to(ROOT / "samconfig.toml")  # as in a checkout: it trusts the demo's key
-    (commands,) = blocks("bash")
-    assert len(commands.strip().splitlines()) == 6
-    said = run(commands, tmp_path)
-    (shown,) = blocks("text")
-    assert set(shown.strip().splitlines()) <= set(said.splitlines())
-    assert "live -> " in said
-    (afterwards,) = blocks("sh")
-    assert f"{orders} scored by order-fraud" in run(afterwards, tmp_path)
 
 
 def test_the_contract_of_the_readme_takes_ten_lines() -> None:

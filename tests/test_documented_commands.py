@@ -15,6 +15,7 @@ from command_lines import mistake
 from conftest import ROOT
 from documented import DOCS, INDENTED, PAGES, Block, blocks, calls, inline_commands, shell_blocks
 from orders_table import write_orders
+from test_docs import blocks as of_the_readme
 from test_docs import run
 
 NEEDS = {"AWS", "AWS and Docker", "Docker", "a GPU", "a stack that runs", "a terminal of its own"}
@@ -60,12 +61,49 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
+OWN_DATA = ROOT / "docs" / "your-own-data.md"
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where the commands of the page about one's own data were run, and what they said: it trains, and the README does the same."""
+    return run_page(OWN_DATA, tmp_path_factory.mktemp("own-data"))
+
+
+def run_page(page: Path, empty: Path) -> tuple[Path, str]:
+    """The folder in which the commands of the page were run, and what they said."""
+    folder = checkout(empty)
+    FURNISHED.get(page.relative_to(ROOT).as_posix(), lambda folder: None)(folder)
+    return folder, run("\n".join(block.commands for block in to_run(page)), folder)
+
+
 @pytest.mark.training
 @pytest.mark.parametrize("page", RUN, ids=[page.relative_to(ROOT).as_posix() for page in RUN])
-def test_the_commands_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
-    folder = checkout(tmp_path)
-    FURNISHED.get(page.relative_to(ROOT).as_posix(), lambda folder: None)(folder)
-    run("\n".join(block.commands for block in to_run(page)), folder)
+def test_the_commands_of_a_page_run_one_after_the_other(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if page == OWN_DATA:
+        request.getfixturevalue("own_data")
+    else:
+        run_page(page, tmp_path)
+
+
+@pytest.mark.training
+def test_your_own_data_becomes_a_published_model_by_the_commands_of_the_readme(own_data: tuple[Path, str]) -> None:
+    """They are those of the page, which has more of them: each is run once for both."""
+    folder, said = own_data
+    (commands,) = of_the_readme("bash")
+    of_the_page = iter("".join(block.commands for block in to_run(OWN_DATA)).splitlines())
+    assert len(commands.strip().splitlines()) == 6
+    for command in commands.strip().splitlines():
+        assert command in of_the_page, (
+            f"{OWN_DATA.name} does not run this, or not in the order of the README: {command}"
+        )
+    (shown,) = of_the_readme("text")
+    assert set(shown.strip().splitlines()) <= set(said.splitlines())
+    assert "live -> " in said
+    (afterwards,) = of_the_readme("sh")
+    assert "200 scored by order-fraud" in run(afterwards, folder)
 
 
 @pytest.mark.parametrize("page", DOCS, ids=[page.relative_to(ROOT).as_posix() for page in DOCS])

@@ -243,7 +243,9 @@ def aws() -> Iterator[Ministack]:
 
 
 @pytest.mark.emulator
-def test_a_spot_job_goes_on_elsewhere_and_ends_with_the_same_bytes(aws: Ministack, tmp_path: Path) -> None:
+def test_a_spot_job_goes_on_elsewhere_and_ends_with_the_same_bytes(
+    aws: Ministack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Two attempts of one job, each with an empty disk; all that the second has of the first is what lies on S3."""
     bucket = Bucket(aws.client("s3"), tmp_path / "job")
     told = CREDENTIALS | {"AWS_ENDPOINT_URL": aws.endpoint_url}
@@ -261,11 +263,13 @@ def test_a_spot_job_goes_on_elsewhere_and_ends_with_the_same_bytes(aws: Ministac
     assert bucket.names("jobs/e-1/checkpoints/") == ["checkpoint-3.pt"]
     assert bucket.result() == {"outcome": "started"}
 
-    second = os.environ | bucket.environment(tmp_path / "second") | told
-    ended = subprocess.run(command, env=second, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "going on from s3://training/jobs/e-1/checkpoints/" in ended.stdout
-    assert f"\n{line.partition('/')[0]}/" not in ended.stdout, "the first steps are not done again"
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert run_batch(bucket.environment(tmp_path / "second")) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "going on from s3://training/jobs/e-1/checkpoints/" in said
+    assert "\nfit " in said
+    assert f"\n{line.partition('/')[0]}/" not in said, "the first steps are not done again"
     result = bucket.result()
     bucket.versions().read_file(result["version"], GRAPH)
 

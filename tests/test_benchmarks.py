@@ -195,10 +195,13 @@ def test_accuracy_compares_all_sides_on_the_same_figures(accuracy: Any, name: st
 
 
 @pytest.mark.training
-def test_latency_prints_one_json_object_per_size_and_one_for_the_memory() -> None:
-    pytest.importorskip("torch")
-    lines = run("latency.py", "--json", "--records", "1", "3", "--invocations", "4", "--events", "10000")
-    *sizes, memory = [json.loads(line) for line in lines]
+def test_latency_prints_one_json_object_per_size_and_one_for_the_memory(
+    throughput: Any, version: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latency = importlib.import_module("latency")
+    monkeypatch.setattr(latency, "workload_artifact", lambda: contextlib.nullcontext(version))
+    latency.main(["--json", "--records", "1", "3", "--invocations", "4", "--events", "10000"])
+    *sizes, memory = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(size["records"], size["invocations"]) for size in sizes] == [(1, 4), (3, 4)]
     for size in sizes:
         assert 0 < size["p50_us"] <= size["p99_us"] <= size["p999_us"] <= size["max_us"]

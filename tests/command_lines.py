@@ -83,7 +83,8 @@ def mistake(call: list[str], *, whole: bool = True) -> str | None:
 
 def _of_eventscore(arguments: list[str], *, whole: bool) -> str | None:
     command: click.Command = cli
-    context = click.Context(cli, info_name="eventscore")
+    # With its settings: click keeps the help option that it makes first, and the tests share the command.
+    context = click.Context(cli, info_name="eventscore", **cli.context_settings)
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
         below = command.get_command(context, name)

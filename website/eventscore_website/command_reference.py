@@ -65,7 +65,8 @@ def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
 
 
 def _section(name: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=name)
+    # With the settings of all commands: click keeps the help option that it makes first, for whoever asks the command later.
+    context = click.Context(command, info_name=name, **cli.context_settings)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     text = f"## `{name}`\n\n```text\n{usage}\n```\n\n{_help(command.help or '')}\n"
     rows = [

@@ -243,3 +243,11 @@ def test_your_own_measurement_and_prices_are_used(tmp_path: Path) -> None:
 def test_the_shipped_measurement_is_one_of_the_benchmarks() -> None:
     sizes = [size for size, _ in read_measured(SHIPPED / "measured" / "throughput.jsonl").batch_ms]
     assert sizes == [1, 10, 100, 1_000, 10_000]
+
+
+def test_the_bill_in_the_docs_is_the_one_that_the_command_makes_now() -> None:
+    page = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    arguments = ["cost", "--events-per-month", "30e6", "--source", "sqs", "--slo-ms", "1500"]
+    made = CliRunner().invoke(cli, arguments, env={"COLUMNS": "110"}).stdout
+    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in made.splitlines()]

@@ -39,6 +39,30 @@ def load(path: Path) -> Template:
     return loaded
 
 
+def properties(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+    """The properties of every resource of a type, by name; there is one at least."""
+    found = {name: made["Properties"] for name, made in template["Resources"].items() if made["Type"] == kind}
+    assert found, kind
+    return found
+
+
+def statements(node: object) -> Iterator[Mapping[str, Any]]:
+    """Every policy statement anywhere below a node of a template."""
+    if isinstance(node, Mapping):
+        if "Effect" in node:
+            yield node
+        for child in node.values():
+            yield from statements(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from statements(child)
+
+
+def as_list(value: Any) -> list[Any]:
+    """What IAM takes alone or in a list."""
+    return value if isinstance(value, list) else [value]
+
+
 def referenced(node: object) -> Iterator[str]:
     """Every name that a part of a template refers to: of parameters, resources and conditions."""
     if isinstance(node, Mapping):

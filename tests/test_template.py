@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 import cloudformation
-from cloudformation import Stack
+from cloudformation import Stack, as_list, properties, statements
 from eventscore import settings
 from eventscore.delivery import idempotency
 from eventscore.store.folder import FolderStore
@@ -62,29 +61,6 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     return cloudformation.load(ROOT / "template.yaml")
-
-
-def properties(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
-    """The properties of every resource of a type, by name."""
-    found = {name: made["Properties"] for name, made in template["Resources"].items() if made["Type"] == kind}
-    assert found, kind
-    return found
-
-
-def statements(node: object) -> Iterator[Mapping[str, Any]]:
-    """Every policy statement anywhere below a node of the template."""
-    if isinstance(node, Mapping):
-        if "Effect" in node:
-            yield node
-        for child in node.values():
-            yield from statements(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from statements(child)
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def test_the_function_is_told_all_that_its_settings_read_and_nothing_else(template: dict[str, Any]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cloudformation
-from cloudformation import Stack
+from cloudformation import Stack, as_list, statements
 from test_template import ALL_SOURCES, KEY_ARN
 
 ROOT = Path(__file__).parent.parent
@@ -166,22 +165,6 @@ WILDCARDS = {
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     return cloudformation.load(ROOT / "template.yaml")
-
-
-def statements(node: object) -> Iterator[Mapping[str, Any]]:
-    """Every policy statement anywhere below a node of the template."""
-    if isinstance(node, Mapping):
-        if "Effect" in node:
-            yield node
-        for child in node.values():
-            yield from statements(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from statements(child)
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def rights(policies: object) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cloudformation import load
+from cloudformation import as_list, load, properties, statements
 from conftest import ROOT
 from eventscore.store.versions import CHANNEL_NAMES
 from eventscore_local.ministack import Ministack
@@ -28,29 +28,6 @@ MAY_NAME_ANY_RESOURCE = {
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
     *("xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets"),
 }
-
-
-def properties(stack: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
-    """The properties of every resource of a type, by name."""
-    found = {name: made["Properties"] for name, made in stack["Resources"].items() if made["Type"] == kind}
-    assert found, kind
-    return found
-
-
-def statements(node: object) -> Iterator[Mapping[str, Any]]:
-    """Every policy statement anywhere below a node."""
-    if isinstance(node, Mapping):
-        if "Effect" in node:
-            yield node
-        for child in node.values():
-            yield from statements(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from statements(child)
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from eventscore.errors import ContractInvalid
 from eventscore.signing import Ed25519Signer, Ed25519Verifier
 from eventscore.store.folder import FolderStore
 from eventscore.store.versions import ModelVersions
-from eventscore_cli.contract import check
+from eventscore_cli.main import cli
 from eventscore_training import GateFailed, TableInvalid, TrainedVersion, publish, train
 from eventscore_training.gates import gate_results
 from eventscore_training.judges import judge_of
@@ -199,7 +199,7 @@ def test_nan_passes_no_gate() -> None:
 def test_the_contract_check_tells_the_gates_that_are_set(tmp_path: Path) -> None:
     path = tmp_path / "contract.toml"
     path.write_text(orders.CONTRACT_TOML + "\n[gates]\nnot_worse_than_live = true\n" + SLICES + GROUPS)
-    said = CliRunner().invoke(check, [str(path)])
+    said = CliRunner().invoke(cli, ["contract", "check", str(path)])
     assert said.exit_code == 0
     assert "gates      not_worse_than_live, slices.fields country/amount/region, slices.min_roc_auc 0.9" in said.output
     assert "groups.decision check, groups.max_rate_difference 0.1" in said.output

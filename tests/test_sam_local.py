@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from eventscore_flights import sam_local
 from eventscore_flights.sam_local import Invoked, run_all
 from eventscore_local import container_network
 from eventscore_local.container_network import docker
@@ -111,6 +113,25 @@ def test_without_docker_the_message_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 def test_without_a_built_template_the_message_says_how_to_build(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing, match="make sam-local"):
         next(run_all(ROOT, tmp_path / "template.yaml", "", EVENTS))
+
+
+def test_what_the_template_names_beside_itself_is_found_from_its_copy_elsewhere(tmp_path: Path) -> None:
+    built, scratch = tmp_path / "built", tmp_path / "scratch"
+    built.mkdir()
+    scratch.mkdir()
+    (built / "template.yaml").write_text(
+        "Resources:\n  ScoreFunction: {Type: F, Properties: {CodeUri: Score}}\n"
+        "  Layer: {Type: L, Properties: {ContentUri: Core}}\n  Alarms: {Type: A, Properties: {Location: Alarms/template.yaml}}\n"
+    )
+    copied = yaml.safe_load(sam_local._with_variables(built / "template.yaml", {"A": "b"}, scratch).read_text())
+    named = [
+        value
+        for made in copied["Resources"].values()
+        for value in made["Properties"].values()
+        if value.__class__ is str
+    ]
+    assert set(named) == {str(built / name) for name in ("Score", "Core", "Alarms/template.yaml")}
+    assert copied["Resources"]["ScoreFunction"]["Properties"]["Environment"] == {"Variables": {"A": "b"}}
 
 
 @pytest.mark.docker

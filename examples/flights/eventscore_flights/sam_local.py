@@ -128,7 +128,7 @@ def _with_variables(template: Path, variables: Mapping[str, str], scratch: Path)
     """``template`` with these environment variables; SAM's own ``--env-vars`` takes only names that the template has."""
     document = _read(template)
     for resource in document["Resources"].values():
-        for place in ("ContentUri", "CodeUri"):
+        for place in ("ContentUri", "CodeUri", "Location"):
             if isinstance(resource.get("Properties", {}).get(place), str):
                 resource["Properties"][place] = str((template.parent / resource["Properties"][place]).resolve())
     passed = {name: value for name, value in variables.items() if name not in CREDENTIALS}

@@ -5,6 +5,7 @@ that stand on either side of a container's wall runs inside the container.
 """
 
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -55,3 +56,5 @@ if __name__ == "__main__":
         print("listening", flush=True)
         # Whoever started it holds the other end of its input. Gone with him, whatever connections are open.
         sys.stdin.read()
+        # At once: threads that still copy would meet an interpreter that is being taken down.
+        os._exit(0)

@@ -10,33 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
+from eventscore_local.deployment_template import Template, read_template
 
-Template = dict[str, Any]
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9:.]+)\}")
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as their long ones: ``!Ref X`` as ``{"Ref": "X"}``."""
-
-
-def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    if isinstance(node, yaml.MappingNode):
-        return {name: loader.construct_mapping(node, deep=True)}
-    assert isinstance(node, yaml.ScalarNode)
-    return {name: loader.construct_scalar(node)}
-
-
-_Loader.add_multi_constructor("!", _intrinsic)
 
 
 def load(path: Path) -> Template:
     """The template, with long forms of all functions."""
-    loaded: Template = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    return loaded
+    return read_template(path)
 
 
 def properties(template: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:

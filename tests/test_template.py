@@ -316,7 +316,7 @@ def test_the_table_of_sent_events_is_the_one_that_the_function_reads(template: d
     role = properties(template, "AWS::IAM::Role")["ScoreRole"]
     on_it = [made for made in statements(role) if "dynamodb" in str(made["Action"])]
     assert [(made["Action"], made["Resource"]) for made in on_it] == [
-        (["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"], {"Fn::GetAtt": "IdempotencyTable.Arn"})
+        (["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"], {"Fn::GetAtt": ["IdempotencyTable", "Arn"]})
     ]
 
 
